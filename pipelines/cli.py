@@ -1,0 +1,449 @@
+"""The command line. Only this module prints and ends the process; only `run`, `check` and `demo` import Beam.
+
+Exit status: 0 done; 1 refused, nothing published; 2 usage, settings or SQL; 3 input could not be read;
+130 interrupted.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from pipelines.errors import ParcoursError, UsageError
+
+_LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
+_T = TypeVar("_T", bound=Callable[..., Any])
+
+
+def main() -> NoReturn:
+    """The console script `parcours`."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no crash
+    sys.exit(status_of())
+
+
+def status_of(args: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; what went wrong, and the mend, go to standard error."""
+    try:
+        status = parcours.main(args, prog_name="parcours", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except ParcoursError as error:
+        click.echo(f"parcours: error: {error.message}", err=True)
+        if error.mend:
+            click.echo(f"mend: {error.mend}", err=True)
+        return error.exit_status
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("parcours: interrupted", err=True)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from pipelines.manifest import version
+
+        click.echo(f"parcours {version()}")
+        context.exit()
+
+
+def _lookups(_: click.Context, __: click.Parameter, given: Iterable[str]) -> dict[str, str]:
+    lookups: dict[str, str] = {}
+    for entry in given:
+        name, separator, file = entry.partition("=")
+        if not (name and separator and file):
+            raise click.BadParameter(f"{entry!r} is not NAME=FILE, such as products=export/products.csv.")
+        if name in lookups:
+            raise click.BadParameter(f"{name} is given twice.")
+        if not os.path.isfile(file):
+            raise click.BadParameter(f"{name}: there is no file {file}.")
+        lookups[name] = file
+    return lookups
+
+
+def _reads_events(command: _T) -> _T:
+    """The options that `run` and `check` have in common."""
+    for decorate in reversed(
+        (
+            click.option(
+                "--input",
+                "inputs",
+                metavar="[SOURCE:]PATTERN",
+                multiple=True,
+                required=True,
+                help="Files to read, a quoted pattern; SOURCE is one of parcours sources. Repeat for more.",
+            ),
+            click.option(
+                "--as-of", metavar="T", help="The moment taken as now, RFC 3339. Default: the clock."
+            ),
+            click.option("--settings", metavar="FILE", help="Settings, in TOML."),
+            click.option(
+                "--lookup",
+                "lookups",
+                metavar="NAME=FILE",
+                multiple=True,
+                callback=_lookups,
+                help="The file of a lookup table that a source description names. Repeat for more.",
+            ),
+            click.option("--runner", default="FnApiRunner", show_default=True, help="The Beam runner."),
+            click.option("--quiet", is_flag=True, help="No progress, only the result."),
+            click.argument("beam", metavar="[BEAM OPTIONS]", nargs=-1, type=click.UNPROCESSED),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+_PASSES_ON = {"ignore_unknown_options": True}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
+def parcours() -> None:
+    """Turns raw touchpoint events into per-customer journeys, as Parquet tables for DuckDB.
+
+    \b
+    parcours run --input 'events/*.jsonl' --output lake --as-of 2026-11-01T00:00:00Z
+    parcours query --lake lake "select stage, count(*) from touchpoints group by all"
+
+    Exit status: 0 done; 1 refused, nothing published; 2 usage, settings or SQL; 3 input could not be read.
+    """
+
+
+@parcours.command(
+    context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on."
+)
+@click.option(
+    "--output",
+    "lake",
+    metavar="LAKE",
+    required=True,
+    help="The lake: a folder, gs://bucket/folder or s3://bucket/folder.",
+)
+@click.option(
+    "--identity-policy",
+    type=click.Choice(["device_split", "last_auth", "none"]),
+    help="How a device's unidentified events find their customer. Default: device_split.",
+)
+@_reads_events
+def run(
+    inputs: tuple[str, ...],
+    lake: str,
+    as_of: str | None,
+    identity_policy: str | None,
+    settings: str | None,
+    lookups: dict[str, str],
+    runner: str,
+    quiet: bool,
+    beam: tuple[str, ...],
+) -> int:
+    """Read events, build the journeys, and publish them in a lake.
+
+    \b
+    parcours run --input 'events/*.jsonl' --output lake
+    parcours run --input 'complete_journey.transactions:data/*.parquet' --output lake \\
+        --lookup products=products.csv
+
+    The published run stays as it was until the new one is whole.
+    """
+    from pipelines.settings import load_settings
+
+    loaded = load_settings(settings, as_of=as_of, identity_policy=identity_policy)
+    with _importing_beam():
+        from pipelines import run as pipeline
+    from pipelines.progress import Progress
+    from pipelines.summary import render, sums_hold
+
+    result = pipeline.run(
+        inputs=list(inputs),
+        lake=lake,
+        settings=loaded,
+        beam_args=_beam_args(runner, beam),
+        lookups=lookups,
+        progress=partial(Progress, quiet=quiet),
+    )
+    click.echo(render(result))
+    return 0 if result.published and sums_hold(result.tallies) else 1
+
+
+@parcours.command(
+    context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on."
+)
+@_reads_events
+def check(
+    inputs: tuple[str, ...],
+    as_of: str | None,
+    settings: str | None,
+    lookups: dict[str, str],
+    runner: str,
+    quiet: bool,
+    beam: tuple[str, ...],
+) -> int:
+    """Say what would be quarantined, and why; write nothing.
+
+    \b
+    parcours check --input 'events/*.jsonl'
+
+    Each rule that a record breaks is counted by its code, and shown with one example.
+
+    Exit status: 0 if the files could be read, whether or not records would be quarantined; 3 if not.
+    """
+    from pipelines.settings import load_settings
+
+    loaded = load_settings(settings, as_of=as_of)
+    with _importing_beam():
+        from pipelines import run as pipeline
+    from pipelines.progress import Progress
+    from pipelines.summary import render_check
+
+    result = pipeline.check(
+        inputs=list(inputs),
+        settings=loaded,
+        beam_args=_beam_args(runner, beam),
+        lookups=lookups,
+        progress=partial(Progress, quiet=quiet),
+    )
+    click.echo(render_check(result))
+    return 0
+
+
+@parcours.command()
+@click.option("--lake", metavar="LAKE", required=True, help="The lake that a run was published in.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="The form of the answer.",
+)
+@click.option("--output", metavar="FILE", help="Write the answer to a file.")
+@click.argument("sql")
+def query(lake: str, sql: str, form: Any, output: str | None) -> None:
+    """Ask the published run a question in SQL.
+
+    \b
+    parcours query --lake lake "select stage, count(*) from touchpoints group by all"
+    parcours query --lake lake "from journey('c-1042')" --format csv --output one.csv
+
+    SQL is DuckDB's; - reads it from standard input. The tables are those of parcours tables. Two macros help:
+    share(n, d), which is null where d is 0, and journey(customer_key), one customer's touchpoints in order.
+    """
+    from pipelines.query import query as ask
+
+    ask(lake, sys.stdin.read() if sql == "-" else sql, form, output)
+
+
+@parcours.command()
+@click.option("--settings", metavar="FILE", help="Settings that name a folder of your own metrics.")
+@click.argument("name", required=False)
+def metrics(name: str | None, settings: str | None) -> None:
+    """List the metrics, or explain one by its NAME.
+
+    \b
+    parcours metrics churn_rate
+    """
+    from schemas.dictionary import load_metrics
+
+    with _describing():
+        known = load_metrics(_folder("metrics", settings))
+    if name is None:
+        _print_pairs((entry.name, _first_sentence(entry)) for entry in known.values())
+        click.echo("\nparcours metrics NAME explains one.")
+        return
+    metric = _named(name, known, "metric")
+    _print_pairs((label, value) for label, value in _told(metric))
+
+
+@parcours.command()
+@click.option("--settings", metavar="FILE", help="Settings that name a folder of your own event types.")
+@click.argument("name", required=False)
+def tables(name: str | None, settings: str | None) -> None:
+    """List the tables of a run, or the columns of one.
+
+    \b
+    parcours tables journeys
+    """
+    from pipelines.manifest import sql_type
+    from schemas.contracts import load_contracts
+    from schemas.tables import tables as all_tables
+
+    with _describing():
+        known = all_tables(load_contracts(_folder("contracts", settings)))
+    if name is None:
+        _print_pairs(
+            (table.name, f"{table.description} One row is {table.grain}.") for table in known.values()
+        )
+        click.echo("\nparcours tables NAME lists the columns of one.")
+        return
+    table = _named(name, known, "table")
+    click.echo(f"{table.name}: {table.description}\nOne row is {table.grain}. Key: {', '.join(table.key)}.\n")
+    width = max(len(column.name) for column in table.columns)
+    _print_pairs((f"{c.name:<{width}}  {sql_type(c.type)}", c.description) for c in table.columns)
+
+
+@parcours.command()
+@click.option("--settings", metavar="FILE", help="Settings that name a folder of your own descriptions.")
+def sources(settings: str | None) -> None:
+    """List the exports of other systems that can be read.
+
+    A name of the list stands before the pattern of run --input:
+
+    \b
+    parcours run --input 'complete_journey.transactions:data/*.parquet' --output lake
+    """
+    from schemas.source_descriptions import load_sources
+
+    with _describing():
+        known = load_sources(_folder("sources", settings))
+    _print_pairs((source.name, source.description) for source in known.values())
+
+
+@parcours.command()
+@click.option(
+    "--output",
+    "lake",
+    metavar="LAKE",
+    default="demo-lake",
+    show_default=True,
+    help="Where the demo's lake is made.",
+)
+def demo(lake: str) -> Any:
+    """Make a small lake, and ask it a few questions.
+
+    \b
+    parcours demo --output demo-lake
+    """
+    with _importing_beam():
+        from pipelines import demo as story
+
+    return story.main(lake)
+
+
+# ---- parts of the commands -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _importing_beam() -> Iterator[None]:
+    """Beam warns of extras that are absent while it is imported, and sets up logging: ours comes after it."""
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, force=True)
+    yield
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
+
+
+def _beam_args(runner: str, given: Sequence[str]) -> list[str]:
+    """The runner and Beam's own options, as Beam wants them. UsageError for what neither we nor Beam know.
+
+    Beam drops what it does not know without a word that one would see, and `--as-off` must not pass for it. A
+    runner elsewhere may have options of its own (Flink's --parallelism): only there an unknown one is passed
+    on.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parsers: list[Any] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    [parser] = parsers
+    parser.error = _refuse_beam_option
+    _, unknown = parser.parse_known_args(list(given))
+
+    ours = [option for command in (run, check) for parameter in command.params for option in parameter.opts]
+    previous = ""
+    for word in unknown:
+        if word.startswith("--"):
+            option = word.partition("=")[0]
+            near = difflib.get_close_matches(option, ours, n=1, cutoff=0.75)
+            if near:
+                raise UsageError(f"There is no option {option}.", f"Did you mean {near[0]}?")
+            if runner in _LOCAL_RUNNERS:
+                raise UsageError(
+                    f"Neither Parcours nor Beam has an option {option}.", "See parcours run --help."
+                )
+        elif not previous.startswith("--") or "=" in previous:
+            raise UsageError(
+                f"{word!r} belongs to no option.",
+                "If the shell made several files of a pattern, quote it: --input 'events/*.jsonl'.",
+            )
+        previous = word
+    return [f"--runner={runner}", *given]
+
+
+def _refuse_beam_option(message: str) -> NoReturn:
+    raise UsageError(
+        f"Beam refuses an option: {message}.", "See parcours run --help, and the options of your runner."
+    )
+
+
+@contextlib.contextmanager
+def _describing() -> Iterator[None]:
+    """A file of the user's that `schemas` cannot use raises a ValueError that names it: theirs to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _folder(setting: str, settings: str | None) -> str | None:
+    """The user's own folder that a settings file names."""
+    if settings is None:
+        return None
+    from pipelines.settings import load_settings
+
+    folder: str | None = getattr(load_settings(settings), setting)
+    return folder
+
+
+def _named(name: str, known: Any, kind: str) -> Any:
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, list(known), n=3)
+    mend = f"Did you mean {', '.join(near)}?" if near else f"parcours {kind}s lists them."
+    raise UsageError(f"There is no {kind} {name}.", mend)
+
+
+def _told(entry: Any) -> Iterator[tuple[str, str]]:
+    """The fields of a dictionary entry, in its own order, as label and text."""
+    for part in dataclasses.fields(entry):
+        value = getattr(entry, part.name)
+        if value not in (None, "", (), [], {}):
+            yield part.name.replace("_", " "), _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_as_text(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_as_text(part) for part in value)
+    return str(value)
+
+
+def _first_sentence(entry: Any) -> str:
+    return next((text for label, text in _told(entry) if label != "name"), "")
+
+
+def _print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Two columns: wrapped to a terminal, one line each for a pipe."""
+    width = None if sys.stdout.isatty() else 1_000_000
+    formatter = click.HelpFormatter(width=width, max_width=110)
+    formatter.write_dl([(left, right) for left, right in pairs], col_max=70)
+    click.echo("\n".join(line.removeprefix("  ") for line in formatter.getvalue().splitlines()))

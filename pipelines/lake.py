@@ -1,0 +1,337 @@
+"""The lake: runs staged side by side, one of them published.
+
+    LAKE/runs/<run_id>/<table>/part-*.parquet   unique names; part of the run only if the manifest lists it
+    LAKE/runs/<run_id>/_staged/                 scratch of the pipeline, gone after publication
+    LAKE/runs/<run_id>/manifest.json            written once, when all tables are whole
+    LAKE/runs/<run_id>/catalog.duckdb           views over the files (catalog.py)
+    LAKE/current.json                           the run that is published: one write
+
+Nothing is ever renamed into place but the two small JSON files, so what holds on a disk holds on an object
+store. Readers resolve current.json once.
+"""
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import Refused, UsageError
+from pipelines.manifest import DescribedTable, File, Manifest, table_entry, utc_text, version
+from pipelines.stores import store_for
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time and is unique for each attempt.
+
+    >>> new_run_id(datetime(2026, 11, 21, 23, 59, tzinfo=UTC))  # doctest: +ELLIPSIS
+    '20261121T235900Z-...'
+    """
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt's folder. Only paths: it may travel to a worker."""
+
+    run_id: str
+    folder: str
+
+    @property
+    def staged(self) -> str:
+        return f"{self.folder}/_staged"
+
+    @property
+    def blocks(self) -> str:
+        return f"{self.staged}/blocks"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.folder}/manifest.json"
+
+    @property
+    def catalog(self) -> str:
+        return f"{self.folder}/catalog.duckdb"
+
+    def table(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+    def new_listing(self) -> str:
+        """A path that no other attempt uses, for a listing of what the pipeline wrote."""
+        return f"{self.staged}/listing-{secrets.token_hex(8)}.json"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What one whole execution of the pipeline says that it wrote and counted."""
+
+    files: tuple[File, ...]
+    tallies: tuple[dict[str, Any], ...]
+    problems: tuple[dict[str, Any], ...]
+
+
+class Lake:
+    """A folder of runs, of which current.json names the published one.
+
+    `beam_args` are Beam's own options, needed where an object store wants some (an endpoint, a project).
+    """
+
+    def __init__(self, path: str, beam_args: Sequence[str] = ()) -> None:
+        self.store, self.path = store_for(path, beam_args)
+        self._locked = False
+
+    # -- reading
+
+    def current(self) -> str | None:
+        """The id of the published run, or None: resolve it once, then read that run only."""
+        try:
+            return str(json.loads(self.store.read_bytes(f"{self.path}/current.json"))["run_id"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                f"{self.path}/current.json does not name a run.",
+                "Is this a lake? Run parcours run --output again.",
+            ) from None
+
+    def run(self, run_id: str) -> Run:
+        return Run(run_id, f"{self.path}/runs/{run_id}")
+
+    def manifest(self, run_id: str) -> Manifest:
+        path = self.run(run_id).manifest
+        try:
+            data = self.store.read_bytes(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(
+                f"The lake {self.path} has no whole run {run_id}.", f"There is no {path}."
+            ) from None
+        try:
+            return Manifest.from_bytes(data)
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                f"{path} is not a manifest that this version of Parcours can read.",
+                "Read it with the version that wrote it, or run parcours run again.",
+            ) from None
+
+    def published(self) -> Manifest:
+        """The manifest of the published run; UsageError if nothing is published."""
+        run_id = self.current()
+        if run_id is None:
+            raise UsageError(
+                f"There is no published run in {self.path}.",
+                f"Make one: parcours run --input 'events/*.json' --output {self.path}",
+            )
+        return self.manifest(run_id)
+
+    # -- writing
+
+    @contextmanager
+    def lock(self, run_id: str) -> Iterator[None]:
+        """Keeps other writers out of a local lake while a run is made; the kernel lets go of it if we die.
+
+        On an object store there is no lock: runs have their own folders, and the last to publish is the
+        current.
+        """
+        self._prepare()
+        if not self.store.is_local:
+            yield
+            return
+        import fcntl  # not on every system; and only a writer needs it
+
+        path = Path(self.path, ".lock")
+        with _writing(self.path):
+            path.touch()
+        with path.open("r+", encoding="utf-8") as file:
+            with _writing(self.path):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise _taken(self.path, file.read()) from None
+                holder = {
+                    "run_id": run_id,
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "since": utc_text(_now()),
+                }
+                file.truncate(0)
+                file.write(json.dumps(holder))
+                file.flush()
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+                file.truncate(0)
+
+    def start_run(self, run_id: str) -> Run:
+        """An empty folder for a run that begins; UsageError if the lake cannot be written."""
+        self._prepare()
+        run = self.run(run_id)
+        if self.store.is_local:
+            with _writing(self.path):
+                Path(run.staged).mkdir(parents=True)
+                Path(run.blocks).mkdir()
+        return run
+
+    def read_listings(self, run: Run) -> Listing:
+        """What the pipeline wrote. A listing is whole in itself; of several, the first by name counts."""
+        for path in self.store.glob(run.staged, "listing-*.json"):
+            try:
+                given = json.loads(self.store.read_bytes(path))
+            except ValueError:
+                continue  # cut off: its writer died, and another attempt wrote its own
+            return Listing(
+                files=tuple(
+                    sorted((File(**entry) for entry in given["files"]), key=lambda f: (f.table, f.path))
+                ),
+                tallies=tuple(given["tallies"]),
+                problems=tuple(given["problems"]),
+            )
+        raise Refused(
+            f"Run {run.run_id} ended without a listing of what it wrote, so nothing is published.",
+            "Look for the runner's own error above, and run the command again.",
+        )
+
+    def write_manifest(
+        self,
+        run: Run,
+        files: Iterable[File],
+        *,
+        tables: Mapping[str, DescribedTable],
+        schema_versions: Mapping[str, str] | None = None,
+        started_at: datetime,
+        as_of: datetime,
+        settings: Mapping[str, Any],
+        inputs: Iterable[Mapping[str, Any]],
+        tallies: Iterable[Mapping[str, Any]] = (),
+    ) -> Manifest:
+        """Writes the run's manifest, once, after all its tables are whole.
+
+        `tables` are all tables of the run, also those without rows; `inputs` are {path, bytes}; `settings` is
+        JSON (`Settings.model_dump(mode="json")`). Refused if a listed file is not there with the listed size.
+        """
+        listed = tuple(sorted(files, key=lambda file: (file.table, file.path)))
+        self._check_files(run, listed, tables)
+        versions = schema_versions or {}
+        rows = dict.fromkeys(tables, 0)
+        for file in listed:
+            rows[file.table] += file.rows
+        manifest = Manifest(
+            run_id=run.run_id,
+            parcours=version(),
+            started_at=utc_text(started_at),
+            as_of=utc_text(as_of),
+            settings=dict(settings),
+            inputs=tuple(dict(entry) for entry in inputs),
+            tables=tuple(
+                table_entry(t, versions.get(name, "1-0-0"), rows[name]) for name, t in tables.items()
+            ),
+            files=listed,
+            tallies=tuple(dict(entry) for entry in tallies),
+        )
+        if self.store.exists(run.manifest):
+            raise Refused(
+                f"Run {run.run_id} already has a manifest.", "A run is written once: start a new one."
+            )
+        with _writing(self.path):
+            # The data first, then the list of it: no power cut can leave a published run with half a file.
+            self.store.settle(f"{run.folder}/{file.path}" for file in listed)
+            self.store.publish(run.manifest, manifest.to_bytes())
+        return manifest
+
+    def publish(self, run: Run) -> None:
+        """Makes `run` the one that readers see, in one write. It must have its manifest."""
+        manifest = self.manifest(run.run_id)
+        current = {"run_id": run.run_id, "published_at": utc_text(_now()), "as_of": manifest.as_of}
+        guard: AbstractContextManager[None] = nullcontext() if self._locked else self.lock(run.run_id)
+        with guard, _writing(self.path):
+            if self.store.is_local and self.store.exists(run.catalog):
+                self.store.settle([run.catalog])
+            self.store.publish(f"{self.path}/current.json", (json.dumps(current, indent=1) + "\n").encode())
+
+    def discard_staged(self, run: Run) -> None:
+        """Removes what no reader sees: the pipeline's scratch, and files of repeated attempts."""
+        self.store.delete(run.staged)
+        listed = {f"{run.folder}/{file.path}" for file in self.manifest(run.run_id).files}
+        self.store.remove(path for path in self.store.glob(run.folder, "*/*") if path not in listed)
+
+    def drop_run(self, run: Run) -> None:
+        """Removes a run that failed before it was published. The published run is never touched."""
+        if self.current() != run.run_id:
+            self.store.delete(run.folder)
+
+    def drop_dead_runs(self) -> list[str]:
+        """Removes what killed processes left, the runs without a manifest; returns their ids.
+
+        Only on a local lake and under the lock: elsewhere another run may just be writing.
+        """
+        if not (self.store.is_local and self._locked):
+            return []
+        dead = [
+            folder.name
+            for folder in sorted(Path(self.path, "runs").glob("*"))
+            if folder.is_dir() and not (folder / "manifest.json").exists() and folder.name != self.current()
+        ]
+        for run_id in dead:
+            self.drop_run(self.run(run_id))
+        return dead
+
+    def _prepare(self) -> None:
+        if self.store.is_local:
+            if Path(self.path).is_file():
+                raise UsageError(
+                    f"{self.path} is a file, not a folder.", "Give --output a folder; it is made if need be."
+                )
+            with _writing(self.path):
+                Path(self.path, "runs").mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise _not_writable(self.path, "permission denied")
+
+    def _check_files(self, run: Run, files: Sequence[File], tables: Mapping[str, DescribedTable]) -> None:
+        sizes = self.store.glob(run.folder, "*/*")
+        for file in files:
+            if file.table not in tables:
+                raise Refused(f"Run {run.run_id} lists {file.path} for an unknown table, {file.table}.")
+            size = sizes.get(f"{run.folder}/{file.path}")
+            if size != file.bytes:
+                found = "is not there" if size is None else f"has {size:,} bytes"
+                raise Refused(
+                    f"Run {run.run_id} lists {file.path} with {file.bytes:,} bytes, but the file {found}.",
+                    "Nothing is published. Check the disk, and run the command again.",
+                )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _taken(path: str, holder: str) -> UsageError:
+    try:
+        told = json.loads(holder)
+        who = f": run {told['run_id']}, process {told['pid']} on {told['host']}, since {told['since']}"
+    except (ValueError, KeyError, TypeError):  # it has the lock but has not yet written who it is
+        who = ""
+    return UsageError(
+        f"Another run is writing the lake {path}{who}.",
+        "Wait for it to end, stop it, or give another --output. Queries go on as usual.",
+    )
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _not_writable(path, error.strerror or str(error)) from None
+
+
+def _not_writable(path: str, reason: str) -> UsageError:
+    return UsageError(
+        f"The lake {path} cannot be written: {reason[0].lower() + reason[1:]}.",
+        "Give --output a folder that you may write to, on a disk with room.",
+    )

@@ -1,0 +1,208 @@
+"""The settings of a run: one frozen model, made once, written into the manifest of every run.
+
+A settings file is TOML; its keys are the fields of `Settings`, and paths in it are relative to the file.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from pipelines.errors import UsageError
+
+IdentityPolicy = Literal["device_split", "last_auth", "none"]
+
+# RFC 3339 and nothing wider: pydantic alone would read 20260101 as seconds since 1970.
+_RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def parse_time(value: object) -> datetime:
+    """A moment in UTC from RFC 3339 text with an offset or an aware datetime; digits past the sixth are cut.
+
+    >>> parse_time("2026-11-21T23:59:00+01:00")
+    datetime.datetime(2026, 11, 21, 22, 59, tzinfo=datetime.timezone.utc)
+    """
+    if isinstance(value, str):
+        match = _RFC_3339.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("is not a time with an offset; write it as 2026-11-21T23:59:00Z")
+        day, clock, fraction, offset = match.groups()
+        text = f"{day}T{clock}{(fraction or '')[:7]}{'+00:00' if offset in 'Zz' else offset}"
+        value = datetime.fromisoformat(
+            text
+        )  # a day or an hour that does not exist: its ValueError says which
+    if not isinstance(value, datetime):
+        raise ValueError("is not a time with an offset; write it as 2026-11-21T23:59:00Z")
+    if value.tzinfo is None:
+        raise ValueError("has no offset, so it is no moment; write it as 2026-11-21T23:59:00Z")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999") from None
+
+
+def _folder(path: str) -> str:
+    if not Path(path).is_dir():
+        raise ValueError("is not a folder that exists")
+    return path
+
+
+def _file(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError("is not a file that exists")
+    return path
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; a path; the name of a folder of zones, such as America
+        raise ValueError("is not a time zone of the IANA database, such as Europe/Paris or UTC") from None
+    return name
+
+
+Moment = Annotated[datetime, BeforeValidator(parse_time)]
+Folder = Annotated[str, AfterValidator(_folder)]
+File = Annotated[str, AfterValidator(_file)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Number = int | Annotated[float, Field(allow_inf_nan=False)]
+
+_PATHS = ("contracts", "sources", "metrics", "friction", "stages")
+
+
+class Settings(BaseModel):
+    """Everything that changes what a run computes; the same settings and input give the same tables.
+
+    >>> Settings(session_gap_minutes=20).session_gap_minutes
+    20
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    as_of: Moment | None = Field(
+        default=None,
+        description="The moment taken as now; later events wait for a later run. None: the clock.",
+    )
+    identity_policy: IdentityPolicy = Field(
+        default="device_split", description="How the unidentified events of a device find their customer."
+    )
+    contracts: Folder | None = Field(default=None, description="Folder of your own event types.")
+    sources: Folder | None = Field(default=None, description="Folder of your own source descriptions.")
+    metrics: Folder | None = Field(default=None, description="Folder of your own metrics.")
+    friction: Folder | None = Field(default=None, description="Folder of your own kinds of friction.")
+    stages: File | None = Field(default=None, description="SQL file that maps a touchpoint to its stage.")
+    timezone: Zone = Field(default="UTC", description="IANA time zone in which days and months begin.")
+    sessions: Literal["gap", "source"] = Field(
+        default="gap", description="What ends a session: a gap in time, or only the source's own session id."
+    )
+    session_gap_minutes: int = Field(
+        default=30, ge=1, le=1440, description="A longer pause than this many minutes ends a session."
+    )
+    journey_silence_days: int = Field(
+        default=90, ge=1, le=3650, description="This many days of silence end a journey."
+    )
+    inactivity_days: int = Field(
+        default=90, ge=1, le=3650, description="A buyer lapses this many days after the last order."
+    )
+    earliest: Moment = Field(
+        default=datetime(1990, 1, 1, tzinfo=UTC), description="Events before this moment are quarantined."
+    )
+    exclude: str | None = Field(
+        default=None,
+        min_length=1,
+        description="SQL condition on an event; events that meet it are left out and counted.",
+    )
+    friction_parameters: dict[str, dict[str, Number]] = Field(
+        default_factory=dict, description="Parameters of the kinds of friction, by kind and name."
+    )
+    quarantine_raw_cap: int = Field(
+        default=4096, ge=0, le=16 << 20, description="Bytes of a bad record's own text kept in quarantine."
+    )
+    max_record_bytes: int = Field(
+        default=16 << 20, ge=1, le=1 << 30, description="A longer record, in bytes, is quarantined."
+    )
+    block_bytes: int = Field(default=32 << 20, ge=1, le=1 << 30, description="Bytes of input read at a time.")
+    events_per_shard: int = Field(
+        default=1_000_000, ge=1, le=2_000_000, description="Events aimed at for one shard of customers."
+    )
+    shards: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Number of shards; None: from the input's bytes. Changes no result.",
+    )
+
+
+def load_settings(path: str | None = None, **overrides: Any) -> Settings:
+    """The settings of a TOML file (or the defaults), with `overrides` on top; None overrides nothing.
+
+    Raises UsageError with the file, the field, its value and the mend.
+    """
+    given: dict[str, Any] = {}
+    if path is not None:
+        given = _relative_to(Path(path).resolve().parent, _read_toml(path))
+    on_command_line = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**(given | on_command_line))
+    except ValidationError as error:
+        raise _usage_error(error, path, on_command_line) from None
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"The settings file {path} does not exist.", "Check the path given to --settings."
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"The settings file {path} cannot be read: {error.strerror}.", "Give a TOML file."
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"The settings file {path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"The settings file {path} is not TOML: {error}.",
+            'Write one setting a line, such as timezone = "Europe/Paris": text in quotes, numbers without.',
+        ) from None
+
+
+def _relative_to(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths in a settings file are relative to that file, wherever the command is typed."""
+    return {
+        name: str(folder / value) if name in _PATHS and isinstance(value, str) else value
+        for name, value in given.items()
+    }
+
+
+def _usage_error(error: ValidationError, path: str | None, on_command_line: Mapping[str, Any]) -> UsageError:
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    where = (
+        "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
+    )
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+        mend = (
+            f"Did you mean {near[0]}?"
+            if near
+            else "The settings are: " + ", ".join(Settings.model_fields) + "."
+        )
+        return UsageError(f"{where} is not a setting.", mend)
+    inner = "".join(
+        f".{part}" for part in first["loc"][1:] if part not in ("int", "float", "constrained-float")
+    )
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] != "value_error":
+        reason = reason[0].lower() + reason[1:]
+    value = first["input"]
+    shown = value.isoformat() if hasattr(value, "isoformat") else repr(value)
+    described = Settings.model_fields[field].description or ""
+    return UsageError(f"{where}{inner} = {shown}: {reason.rstrip('.')}.", f"{field}: {described}")

@@ -1,0 +1,195 @@
+"""What a run tells an operator at its end: the sums that prove that nothing is lost, and what was refused."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+_UNKNOWN_FIELDS_SHOWN = 10
+
+
+class RunResult(Protocol):
+    """What the summary reads of `pipelines.run.RunResult`.
+
+    A tally is {name, source, code, count}. The names are those of the two sums, `quarantined` (code: the
+    rule) and `unknown_field` (code: the field's name).
+    """
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def lake(self) -> str: ...
+    @property
+    def as_of(self) -> Any: ...
+    @property
+    def published(self) -> bool: ...
+    @property
+    def tallies(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def tables(self) -> Mapping[str, int]: ...
+    @property
+    def customers(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def examples(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+#: total -> its parts, each with the words an operator reads. design.md, "Bad input".
+SUMS: Mapping[str, Mapping[str, str]] = {
+    "records_in": {
+        "records_mapped": "mapped",
+        "records_skipped": "skipped",
+        "records_unreadable": "unreadable",
+    },
+    "events_in": {
+        "touchpoints": "touchpoints",
+        "duplicates": "duplicates",
+        "quarantined_events": "quarantined",
+        "after_as_of": "after as-of",
+        "excluded": "excluded",
+    },
+}
+
+
+def totals(tallies: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Each tally's name with its count over all sources and codes.
+
+    >>> totals([{"name": "duplicates", "source": "web", "code": None, "count": 2}])
+    Counter({'duplicates': 2})
+    """
+    counted: Counter[str] = Counter()
+    for tally in tallies:
+        counted[tally["name"]] += tally["count"]
+    return counted
+
+
+def sums_hold(tallies: Iterable[Mapping[str, Any]]) -> bool:
+    """True if both totals equal what they consist of."""
+    count = totals(tallies)
+    return all(count[total] == sum(count[part] for part in parts) for total, parts in SUMS.items())
+
+
+def render(result: RunResult) -> str:
+    """The closing summary of a run."""
+    state = "published" if result.published else "NOT published"
+    lines = [f"Run {result.run_id}, as of {_moment(result.as_of)}: {state}", ""]
+    lines += _sums(result) + _quarantine(result) + _unknown_fields(result)
+    lines += ["", "Tables", *_aligned([(f"  {name}", f"{rows:,}") for name, rows in result.tables.items()])]
+    lines += ["", f"{result.customers:,} customers in {_duration(result.seconds)}, in {result.lake}"]
+    if result.published:
+        question = "select current_stage, count(*) from customers group by all order by 2 desc"
+        lines += [f'Next: parcours query --lake {shlex.quote(result.lake)} "{question}"']
+    return "\n".join(lines)
+
+
+def render_check(result: RunResult) -> str:
+    """What `parcours check` found: the sums, and each code with one record that broke it."""
+    lines = _sums(result) + _quarantine(result) + _unknown_fields(result)
+    first: dict[str, Mapping[str, Any]] = {}
+    for example in result.examples:
+        first.setdefault(example["code"], example)
+    for code, example in sorted(first.items()):
+        lines += ["", f"For example, {code}: {example['file']}, at {example['offset']}"]
+        lines += [f"  {' '.join(str(example['raw'] or '').split())}"]
+        lines += _aligned(
+            [
+                (f"  {name}", str(example[name]))
+                for name in ("path", "expected", "observed")
+                if example.get(name)
+            ],
+            right=False,
+        )
+    quarantined = _by(result.tallies, "quarantined", lambda tally: tally["code"])
+    verdict = "Nothing was written." if quarantined else "Every record is fine. Nothing was written."
+    return "\n".join([*lines, "", f"{verdict} ({_duration(result.seconds)})"])
+
+
+def _sums(result: RunResult) -> list[str]:
+    count = totals(result.tallies)
+    lines = []
+    for total, parts in SUMS.items():
+        told = " + ".join(f"{count[name]:,} {word}" for name, word in parts.items())
+        off = count[total] - sum(count[name] for name in parts)
+        mark = "✓" if off == 0 else f"✗ ALARM: {abs(off):,} {'missing' if off > 0 else 'too many'}"
+        lines.append((total.replace("_", " "), f"{count[total]:,}", f"= {told}  {mark}"))
+    return _aligned(lines)
+
+
+def _quarantine(result: RunResult) -> list[str]:
+    codes = _by(result.tallies, "quarantined", lambda tally: (tally["source"] or "", tally["code"]))
+    if not codes:
+        return ["", "Quarantine: empty"]
+    # What a source could have had refused: its events, and the records that never became one.
+    given = _by(
+        (tally for tally in result.tallies if tally["name"] in ("events_in", "records_unreadable")),
+        None,
+        lambda tally: tally["source"] or "",
+    )
+    rows = [
+        (f"  {source or '-'}", code, f"{count:,}", _percent(count, given[source]))
+        for (source, code), count in sorted(codes.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return ["", "Quarantine, by source and broken rule (share of what the source gave)", *_aligned(rows)]
+
+
+def _unknown_fields(result: RunResult) -> list[str]:
+    names = _by(result.tallies, "unknown_field", lambda tally: (tally["source"] or "", tally["code"]))
+    if not names:
+        return []
+    most = sorted(names.items(), key=lambda item: (-item[1], item[0]))
+    rows = [
+        (f"  {source or '-'}", name, f"{count:,}") for (source, name), count in most[:_UNKNOWN_FIELDS_SHOWN]
+    ]
+    more = len(most) - len(rows)
+    rest = [f"  and {more:,} more, in the tallies of manifest.json"] if more else []
+    return ["", "Fields that no contract knows, kept in extra: renamed, perhaps?", *_aligned(rows), *rest]
+
+
+def _by(
+    tallies: Iterable[Mapping[str, Any]], name: str | None, key: Callable[[Mapping[str, Any]], Any]
+) -> Counter[Any]:
+    counted: Counter[Any] = Counter()
+    for tally in tallies:
+        if name is None or tally["name"] == name:
+            counted[key(tally)] += tally["count"]
+    return +counted  # without zeros
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: bool = True) -> list[str]:
+    """Columns of one width; those that are numbers stand right."""
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if right and cell[:1].isdigit() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _percent(part: int, whole: int) -> str:
+    """
+    >>> _percent(1, 3), _percent(1, 100_000), _percent(1, 0)
+    ('33.3 %', '< 0.1 %', '')
+    """
+    if whole == 0:
+        return ""
+    return "< 0.1 %" if 0 < part / whole < 0.001 else f"{part / whole:.1%}".replace("%", " %")
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(3.14), _duration(75), _duration(4000)
+    ('3.1 s', '1 min 15 s', '1 h 6 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _moment(moment: Any) -> str:
+    return moment.isoformat().replace("+00:00", "Z") if hasattr(moment, "isoformat") else str(moment)

@@ -1,0 +1,137 @@
+"""The stage of each touchpoint, and the table of maximal runs of one stage.
+
+Which stage an event gives is SQL (sql/assign_stages.sql, or the file that the setting names). What SQL leaves null keeps
+the stage that the customer is in. A lapse, or a term that ended unrenewed, is no event but a moment: it puts the customer
+into `churned` between two touchpoints.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from transforms import duck
+from transforms.batches import ShardTables, with_columns
+from transforms.candidates import one_chunk
+from transforms.runs import changes, count_distinct, position_in_time, starts
+from transforms.shard_step import ShardStep
+
+#: Columns that a stage file may use, beside the types' own fields.
+_LAPSE_COLUMNS = ("customer_no", "seq", "occurred_at", "event_type", "opens_order", "is_known")
+
+
+@dataclass(frozen=True)
+class StageRules:
+    """`sql` is the text of the stage file; `inactivity_days` after the last order a buyer lapses."""
+
+    sql: str
+    as_of: datetime.datetime
+    inactivity_days: int
+
+
+class StageFileError(ValueError):
+    """The SQL of the stages does not give one row with a text for each touchpoint."""
+
+
+def stages_of_events(touchpoints: pa.Table, sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Array:
+    """string[n]: the stage that each event gives, null for none."""
+    answer = duck.select(connection, sql, {"touchpoints": touchpoints})
+    if answer.num_rows != touchpoints.num_rows or "stage" not in answer.column_names:
+        raise StageFileError(
+            f"gives {answer.num_rows} rows with the columns {', '.join(answer.column_names)} for "
+            f"{touchpoints.num_rows} touchpoints; it must give one row a touchpoint with the column stage"
+        )
+    return one_chunk(answer["stage"].cast(pa.string()))
+
+
+def assign_stages(shard: ShardTables, rules: StageRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
+    """Adds `stage` to the touchpoints, and the tables `journey_stages` and `lapses` (customer_no, at, reason)."""
+    touchpoints = shard["touchpoints"]
+    lapses = duck.select_windows(
+        connection,
+        duck.read_sql("lapses"),
+        {"touchpoints": touchpoints.select(_LAPSE_COLUMNS), "subscriptions": shard["subscriptions"]},
+        {"as_of": rules.as_of, "inactivity_days": rules.inactivity_days},
+    )
+    given = stages_of_events(touchpoints, rules.sql, connection)
+    stage, journey_stages = _fill_and_run(touchpoints, given, lapses)
+    return ShardTables(
+        shard,
+        touchpoints=with_columns(touchpoints, {"stage": stage}),
+        journey_stages=journey_stages,
+        lapses=lapses,
+    )
+
+
+def _fill_and_run(touchpoints: pa.Table, given: pa.Array, lapses: pa.Table) -> tuple[pa.Array, pa.Table]:
+    """The stage of every touchpoint, and one row a run of one stage, with customer_no."""
+    customer = touchpoints["customer_no"].to_numpy()
+    time = touchpoints["occurred_at"].cast(pa.int64()).to_numpy()
+    n = len(customer)
+    encoded = given.dictionary_encode()
+    names = [*encoded.dictionary.to_pylist(), "churned"]
+    churned = names.index("churned")
+    code = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+
+    # Points are what sets a stage: touchpoints with one, and lapses, each behind the last row that is not later.
+    first = np.flatnonzero(changes(customer))
+    stop = np.append(first[1:], n)
+    lapse_customer = lapses["customer_no"].to_numpy()
+    lapse_time = lapses["at"].cast(pa.int64()).to_numpy()
+    behind = position_in_time(time, first[lapse_customer], stop[lapse_customer], lapse_time)
+    rows = np.flatnonzero(code >= 0)
+    place = np.concatenate((rows * 2, behind * 2 - 1))
+    order = np.argsort(place, kind="stable")
+    point_place = place[order]
+    point_customer = np.concatenate((customer[rows], lapse_customer))[order]
+    point_time = np.concatenate((time[rows], lapse_time))[order]
+    point_code = np.concatenate((code[rows], np.full(len(lapse_time), churned)))[order]
+
+    enters = changes(point_customer) | changes(point_code)
+    run_customer, run_code, run_time = point_customer[enters], point_code[enters], point_time[enters]
+    run_place = point_place[enters]
+    # The run that each touchpoint is in: the last one that begins at or before it, if it is the same customer's.
+    run_of_row = np.searchsorted(run_place, np.arange(n) * 2, "right") - 1
+    inside = run_of_row >= 0
+    inside[inside] = run_customer[run_of_row[inside]] == customer[inside]
+    run_of_row[~inside] = -1
+
+    runs = len(run_code)
+    dictionary = pa.array(names, pa.string())
+    stage = pa.array(run_code).take(pa.array(run_of_row, mask=~inside)) if runs else pa.nulls(n, pa.int64())
+    last = np.append(run_customer[1:] != run_customer[:-1], True) if runs else np.zeros(0, bool)
+    left = np.append(run_time[1:], 0)[:runs]
+    next_code = np.append(run_code[1:], 0)[:runs]
+    session = touchpoints["session_no"].to_numpy()
+    in_session = inside & (session >= 0)
+    keys = one_chunk(touchpoints["customer_key"]).take(pa.array(first))
+    table = pa.table(
+        {
+            "customer_key": keys.take(pa.array(run_customer)),
+            "stage_no": pa.array(np.arange(runs) - starts(run_customer) + 1),
+            "stage": dictionary.take(pa.array(run_code)),
+            "entered_at": _time(run_time),
+            "left_at": _time(left, last),
+            "next_stage": dictionary.take(pa.array(next_code, mask=last)),
+            "duration_s": pa.array((left - run_time) // 1_000_000, mask=last),
+            "touchpoints": pa.array(np.bincount(run_of_row[inside], minlength=runs)),
+            "sessions": pa.array(count_distinct(run_of_row[in_session], session[in_session], runs)),
+            "is_open": pa.array(last),
+            "customer_no": pa.array(run_customer),
+        }
+    )
+    return dictionary.take(stage), table
+
+
+def _time(micros: np.ndarray, absent: np.ndarray | None = None) -> pa.Array:
+    return pa.array(micros, pa.int64(), mask=absent).cast(pa.timestamp("us", "UTC"))
+
+
+class AssignStages(ShardStep):
+    """ShardTables -> with stages."""
+
+    function = staticmethod(assign_stages)

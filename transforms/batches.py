@@ -1,0 +1,124 @@
+"""What travels through the pipeline: Arrow tables, their coder, and the cutting of a table into shards.
+
+An element is one Arrow table; a key is a shard number. A step that hands on several tables of one shard hands on a
+`ShardTables`. No Python object is made for an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam import coders
+
+#: Customers fall into this many fixed buckets; a shard is a range of buckets, so a shard count never moves a customer
+#: from one order to another.
+BUCKETS = 65_536
+
+_IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+
+
+class ShardTables(dict[str, pa.Table]):
+    """Tables of one shard by name. Steps after the shuffle take one and return one with tables added."""
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """Arrow IPC stream, lz4. One thread: the parallelism is Beam's."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_IPC) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def decode_table(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
+
+
+class TableCoder(coders.Coder):
+    """Beam's coder of `pa.Table`. Its own `estimate_size`: else Beam encodes each table a second time to weigh it."""
+
+    def encode(self, value: pa.Table) -> bytes:
+        return encode_table(value)
+
+    def decode(self, encoded: bytes) -> pa.Table:
+        return decode_table(encoded)
+
+    def estimate_size(self, value: pa.Table) -> int:
+        return int(value.nbytes)
+
+    def is_deterministic(self) -> bool:
+        return True
+
+    def to_type_hint(self) -> type:
+        return pa.Table
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+coders.registry.register_coder(pa.Table, TableCoder)
+
+
+def drop_null_columns(table: pa.Table) -> pa.Table:
+    """Leave out columns without a value: a piece of a table costs 10 KB at 60 columns before any data."""
+    return table.select([c for c in table.column_names if table[c].null_count < table.num_rows])
+
+
+def conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Concatenate pieces that may lack columns into one table of exactly `schema`; missing columns are null.
+
+    Raises pa.ArrowInvalid if a piece has a column of another type: pieces come from our own steps, so it is a defect.
+    """
+    pieces = list(tables)
+    columns = []
+    for field in schema:
+        chunks: list[pa.Array] = []
+        for piece in pieces:
+            if field.name in piece.schema.names:
+                chunks.extend(piece[field.name].chunks)
+            else:
+                chunks.append(pa.nulls(piece.num_rows, field.type))
+        columns.append(pa.chunked_array(chunks, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def shard_of_bucket(bucket: np.ndarray, shards: int) -> np.ndarray:
+    """uint16[n]: the shard that holds each bucket; shards are ranges of buckets of equal width."""
+    return (bucket.astype(np.int64) * shards // BUCKETS).astype(np.uint16)
+
+
+def split_by_shard(table: pa.Table, shard: np.ndarray, shards: int) -> Iterator[tuple[int, pa.Table]]:
+    """Cut a table by shard: one stable sort of small integers, then slices. Empty pieces are not made."""
+    if shards == 1:
+        if table.num_rows:
+            yield 0, drop_null_columns(table)
+        return
+    order = np.argsort(shard, kind="stable")
+    bounds = np.searchsorted(shard[order], np.arange(shards + 1))
+    table = table.take(pa.array(order)).combine_chunks()
+    for number in range(shards):
+        start, stop = int(bounds[number]), int(bounds[number + 1])
+        if stop > start:
+            yield number, drop_null_columns(table.slice(start, stop - start))
+
+
+def keyed_tables(elements: beam.PCollection, key: type) -> beam.PCollection:
+    """Declare a PCollection to be KV[key, table]. Untyped, Beam would pickle the tables, each with its whole parent."""
+    elements.element_type = beam.typehints.KV[key, pa.Table]
+    return elements
+
+
+def with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    """The table with columns added or replaced."""
+    for name, values in columns.items():
+        place = table.schema.get_field_index(name)
+        table = (
+            table.append_column(name, values) if place < 0 else table.set_column(place, name, values)
+        )
+    return table

@@ -1,0 +1,89 @@
+"""Records on their way to become events: the block that was read, what is wrong with it, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Block:
+    """A few thousand records of one file.
+
+    `records` is either one column `record` of text (JSON lines) or the columns of a CSV or Parquet file;
+    `positions` says where each record stands: a byte offset (text) or a row number (Parquet), int64.
+    """
+
+    source: str
+    file: str
+    format: str
+    records: pa.Table
+    positions: np.ndarray
+    input_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken rule and all rows that break it. `observed` is aligned with `rows`."""
+
+    code: str
+    path: str
+    expected: str
+    rows: np.ndarray
+    observed: pa.Array
+
+
+@dataclass
+class Candidates:
+    """Events of one block before they are accepted: typed columns, what is wrong, and the records they came from.
+
+    `record_of` gives for each event the row of its record in `block`; `unreadable` are findings whose rows are records
+    that gave no event at all. `raw` returns the text of some records, and is only called for quarantined ones.
+    """
+
+    block: Block
+    events: pa.Table
+    record_of: np.ndarray
+    raw: Callable[[np.ndarray], pa.Array]
+    findings: list[Finding] = field(default_factory=list)
+    unreadable: list[Finding] = field(default_factory=list)
+    records_in: int = 0
+    skipped: int = 0
+
+
+def one_chunk(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    if isinstance(values, pa.Array):
+        return values
+    if values.num_chunks == 1:
+        return values.chunk(0)
+    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+
+
+def texts(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Any column as text, one chunk."""
+    values = one_chunk(values)
+    return values if pa.types.is_string(values.type) else values.cast(pa.string())
+
+
+def valid_mask(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """bool[n]: which values are there."""
+    if values.null_count == 0:
+        return np.ones(len(values), dtype=bool)
+    mask = values.is_valid()
+    return np.asarray(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
+
+
+def first_bytes(values: pa.Array) -> np.ndarray:
+    """uint8[n]: the first byte of each text; 0 where it is empty or null."""
+    n = len(values)
+    first = np.zeros(n, np.uint8)
+    _, offsets_buffer, data_buffer = values.buffers()
+    if n and data_buffer is not None:
+        offsets = np.frombuffer(offsets_buffer, np.int32)[values.offset : values.offset + n + 1]
+        nonempty = np.flatnonzero(offsets[1:] > offsets[:-1])
+        first[nonempty] = np.frombuffer(data_buffer, np.uint8)[offsets[nonempty]]
+    return first

@@ -1,0 +1,169 @@
+"""An event_id stands at most once, over the whole input.
+
+The copy kept is the earliest by (occurred_at, received_at with nulls last, a 128-bit hash of the typed contract
+fields in schema order, the same of `extra`). The hash is only worked out where the times tie: for those rows alone
+their staged blocks are opened again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from schemas.contracts import Contracts
+from transforms import duck
+from transforms.batches import keyed_tables, split_by_shard
+from transforms.candidates import texts
+from transforms.hashing import murmur3_128
+from transforms.stage_blocks import IDENTIFIERS, read_block, shard_of_id
+
+ROWS = pa.schema([("row", pa.int32())])
+#: Rows of one block whose times tie with another copy's, with the group that they tie in.
+TIES = pa.schema([("row", pa.int32()), ("id_high", pa.uint64()), ("id_low", pa.uint64())])
+#: Ties with the hashes that break them.
+CONTENTS = pa.schema(
+    [
+        ("block", pa.dictionary(pa.int32(), pa.string())),
+        ("row", pa.int32()),
+        ("id_high", pa.uint64()),
+        ("id_low", pa.uint64()),
+        *((f"content_{i}", pa.uint64()) for i in range(4)),
+    ]
+)
+
+
+def find_duplicates(identifiers: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """(rows that are certainly later copies, rows that tie in time for the first place), both as IDENTIFIERS.
+
+    `identifiers` holds all copies of its event_ids, in any order.
+    """
+    high, low, occurred, received = (
+        identifiers[c].to_numpy() for c in ("id_high", "id_low", "occurred_at", "received_at")
+    )
+    # Most ids stand once: those that do are passed by with one sort of one column.
+    repeated = _repeated(high)
+    if not len(repeated):
+        return identifiers.slice(0, 0), identifiers.slice(0, 0)
+    order = repeated[np.lexsort((received[repeated], occurred[repeated], low[repeated], high[repeated]))]
+    high, low, occurred, received = high[order], low[order], occurred[order], received[order]
+    first = np.concatenate(([True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])))
+    start = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+    ties_with_first = (occurred == occurred[start]) & (received == received[start])
+    group = np.cumsum(first) - 1
+    ties_in_group = np.bincount(group, weights=ties_with_first)[group]
+    tie = ties_with_first & (ties_in_group > 1)
+    later = ~ties_with_first
+    return identifiers.take(pa.array(order[later])), identifiers.take(pa.array(order[tie]))
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """Rows whose value stands more than once."""
+    order = np.argsort(values, kind="stable")
+    same = values[order][1:] == values[order][:-1]
+    return np.sort(order[np.concatenate(([False], same)) | np.concatenate((same, [False]))])
+
+
+def hash_contents(
+    events: pa.Table, ties: pa.Table, path: str, contracts: Contracts, connection: duckdb.DuckDBPyConnection
+) -> pa.Table:
+    """CONTENTS of the tied rows of one block."""
+    rows = events.take(ties["row"])
+    parts = [
+        f"case when \"{name}\" is not null then '{name}=' || \"{name}\"::varchar || chr(30) else '' end"
+        for name in contracts.fields
+        if name in rows.column_names
+    ]
+    extra = "coalesce(extra, '')" if "extra" in rows.column_names else "''"
+    answer = duck.select(connection, f"select concat({', '.join(parts)}) as fields, {extra} as extra from rows_of_block",
+                         {"rows_of_block": rows})  # fmt: skip
+    block = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([path]))
+    return pa.table(
+        [
+            block,
+            *(ties[c] for c in TIES.names),
+            *murmur3_128(texts(answer["fields"])),
+            *murmur3_128(texts(answer["extra"])),
+        ],
+        schema=CONTENTS,
+    )
+
+
+def break_ties(contents: pa.Table) -> pa.Table:
+    """The tied copies that are not kept. Where even the contents are equal, the copies are equal, and any may stay."""
+    columns = [contents[c].to_numpy() for c in ("id_high", "id_low", *(f"content_{i}" for i in range(4)))]
+    order = np.lexsort(columns[::-1])
+    high, low = columns[0][order], columns[1][order]
+    first = np.concatenate(([True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])))
+    return contents.take(pa.array(order[~first]))
+
+
+def _by_block(table: pa.Table, schema: pa.Schema) -> Iterator[tuple[str, pa.Table]]:
+    """Cut rows by the block they lie in."""
+    if not table.num_rows:
+        return
+    table = table.unify_dictionaries().combine_chunks()
+    block = table["block"].chunk(0)
+    codes = block.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    table = table.select(schema.names).take(pa.array(order)).combine_chunks()
+    bounds = np.flatnonzero(np.concatenate(([True], codes[order][1:] != codes[order][:-1], [True])))
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        yield block.dictionary[int(codes[order[start]])].as_py(), table.slice(start, stop - start)
+
+
+class _FindDuplicates(beam.DoFn):
+    def process(self, shard: tuple[int, Iterable[pa.Table]]) -> Iterator[beam.pvalue.TaggedOutput]:
+        later, ties = find_duplicates(pa.concat_tables(t.select(IDENTIFIERS.names) for t in shard[1]))
+        for path, rows in _by_block(later, ROWS):
+            yield beam.pvalue.TaggedOutput("duplicates", (path, rows))
+        for path, rows in _by_block(ties, TIES):
+            yield beam.pvalue.TaggedOutput("ties", (path, rows))
+
+
+class _HashContents(beam.DoFn):
+    def __init__(self, contracts: Contracts, shards: int) -> None:
+        self._contracts, self._shards = contracts, shards
+
+    def setup(self) -> None:
+        self._connection = duck.connect()
+
+    def process(self, block: tuple[str, Iterable[pa.Table]]) -> Iterator[tuple[int, pa.Table]]:
+        path, pieces = block
+        ties = pa.concat_tables(pieces)
+        contents = hash_contents(read_block(path), ties, path, self._contracts, self._connection)
+        yield from split_by_shard(contents, shard_of_id(contents["id_high"].to_numpy(), self._shards), self._shards)
+
+
+class _BreakTies(beam.DoFn):
+    def process(self, shard: tuple[int, Iterable[pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        yield from _by_block(break_ties(pa.concat_tables(shard[1])), ROWS)
+
+
+class FindDuplicates(beam.PTransform):
+    """Identifier rows by id shard -> the rows of each block (keyed by its path) that are not the copy kept."""
+
+    def __init__(self, contracts: Contracts, shards: int) -> None:
+        super().__init__()
+        self._contracts, self._shards = contracts, shards
+
+    def expand(self, identifiers: beam.PCollection) -> beam.PCollection:
+        by_block = beam.typehints.KV[str, pa.Table]
+        by_id = beam.typehints.KV[int, pa.Table]
+        found = (
+            identifiers
+            | "GroupById" >> beam.GroupByKey()
+            | "CompareTimes" >> beam.ParDo(_FindDuplicates()).with_outputs("duplicates", "ties")
+        )
+        broken = (
+            keyed_tables(found.ties, str)
+            | "GroupTiesByBlock" >> beam.GroupByKey()
+            | "HashContents" >> beam.ParDo(_HashContents(self._contracts, self._shards)).with_output_types(by_id)
+            | "GroupTiesById" >> beam.GroupByKey()
+            | "BreakTies" >> beam.ParDo(_BreakTies()).with_output_types(by_block)
+        )
+        return (keyed_tables(found.duplicates, str), broken) | "Duplicates" >> beam.Flatten()
+

@@ -1,0 +1,194 @@
+"""Blocks of records to candidate events: Parcours' own format by name, a foreign export by its description's SELECT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from schemas.contracts import Contracts
+from schemas.source_descriptions import Source
+from transforms import duck
+from transforms.candidates import Block, Candidates, Finding, one_chunk, texts
+from transforms.parse_csv import HeaderError, parse_csv
+from transforms.parse_json import parse_json, readable_json
+from transforms.read_blocks import UnreadableFile
+from transforms.type_columns import ColumnTypeError, type_column
+from transforms.validate import row_as_json
+
+
+@dataclass(frozen=True)
+class SourceMapping:
+    """A source description with its lookup tables loaded; `source` None is Parcours' own format."""
+
+    source: Source | None
+    lookups: Mapping[str, pa.Table] = field(default_factory=dict)
+
+
+def map_source(
+    block: Block, mapping: SourceMapping, contracts: Contracts, connection: duckdb.DuckDBPyConnection
+) -> Candidates:
+    """Candidate events of a block. Raises UnreadableFile where a whole file has the wrong columns."""
+    if mapping.source is None and block.format == "jsonl":
+        return parse_json(block, contracts, connection)
+    records, record_of, unreadable = _records(block, connection)
+    raw = partial(row_as_json, block.records) if block.format == "parquet" else _text_of(block)
+    if mapping.source is None:
+        columns, rows, skipped = _own_columns(block, records), np.arange(len(records)), 0
+    else:
+        columns = run_select(block.file, records, mapping, contracts, connection)
+        rows = np.asarray(columns["record_no"].to_numpy(), np.int64)
+        columns = columns.drop_columns(["record_no"])
+        skipped = len(records) - len(np.unique(rows))
+    parsed_text = block.format == "csv" or mapping.source is not None
+    try:
+        events, findings = type_columns(columns, contracts, connection, parsed_text)
+    except ColumnTypeError as error:
+        raise UnreadableFile(
+            block.file,
+            f"column {error.column} is {error.found}; the contract wants {error.expected}",
+            f"cast {error.column} in the export, or describe the source (docs/sources.md)",
+        ) from error
+    return Candidates(
+        block, events, record_of[rows], raw, findings, unreadable,
+        records_in=len(records) + sum(len(f.rows) for f in unreadable), skipped=skipped,
+    )  # fmt: skip
+
+
+def _text_of(block: Block) -> partial[pa.Array]:
+    return partial(_take_text, texts(block.records["record"]))
+
+
+def _take_text(records: pa.Array, rows: np.ndarray) -> pa.Array:
+    return records.take(pa.array(rows))
+
+
+def _records(
+    block: Block, connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, np.ndarray, list[Finding]]:
+    """The readable records as columns, the block's row of each, and what is unreadable."""
+    if block.format == "parquet":
+        return block.records, np.arange(block.records.num_rows), []
+    text = texts(block.records["record"])
+    if block.format == "csv":
+        try:
+            table, bad = parse_csv(block)
+        except HeaderError as error:
+            raise UnreadableFile(block.file, str(error), "give each column one name, in UTF-8") from error
+        code, expected = "csv.malformed", "as many fields as the header names"
+    else:
+        good, table = readable_json(text, connection)
+        bad = np.flatnonzero(~good)
+        code, expected = "json.malformed", "one strict JSON object"
+    good_rows = np.setdiff1d(np.arange(len(text)), bad, assume_unique=True)
+    unreadable = []
+    if len(bad):
+        observed = pa.compute.utf8_slice_codeunits(text.take(pa.array(bad)), 0, 80)
+        unreadable.append(Finding(code, "", expected, bad, observed))
+    return table, good_rows, unreadable
+
+
+def _own_columns(block: Block, records: pa.Table) -> pa.Table:
+    """The columns of a file in Parcours' own format. Without the three required ones it is some other export."""
+    missing = [name for name in ("event_id", "event_type", "occurred_at") if name not in records.column_names]
+    if missing:
+        raise UnreadableFile(
+            block.file,
+            f"has no column {', '.join(missing)}; its columns are {', '.join(records.column_names[:12])}",
+            "name the source, as in --input complete_journey.transactions:FILE, or describe it (docs/sources.md)",
+        )
+    return records
+
+
+def run_select(
+    file: str,
+    records: pa.Table,
+    mapping: SourceMapping,
+    contracts: Contracts,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """Run a description's SELECT over records. Raises UnreadableFile with DuckDB's words where it fails."""
+    source = mapping.source
+    assert source is not None
+    numbered = records.append_column("record_no", pa.array(np.arange(len(records)), pa.int64()))
+    tables = {**mapping.lookups, "block": numbered}
+    try:
+        for name, table in tables.items():
+            connection.register(name, table)
+        connection.execute(
+            f"create or replace temp view records as select *, ({source.record_key})::varchar as record_key from block"
+        )
+        connection.execute(f"create or replace temp table mapped as {_with_key(source)}")
+        mapped = connection.sql(_finished(connection, source, contracts)).to_arrow_table()
+        connection.execute("drop table mapped; drop view records")
+    except duckdb.Error as error:
+        columns = ", ".join(records.column_names[:20])
+        raise UnreadableFile(
+            file,
+            f"the SELECT of the source description {source.name} fails: {' '.join(str(error).split())} "
+            f"(the file's columns: {columns})",
+            f"correct {source.file}, or name the source that the file really is",
+        ) from error
+    finally:
+        for name in tables:
+            connection.unregister(name)
+    return mapped.combine_chunks()
+
+
+def _with_key(source: Source) -> str:
+    select = source.select.strip().rstrip(";")
+    return f"with selected as (\n{select}\n) select selected.* from selected"
+
+
+def _finished(connection: duckdb.DuckDBPyConnection, source: Source, contracts: Contracts) -> str:
+    """The SELECT that gives derived ids, sets naive times into the description's zone, and knows what is missing."""
+    types = {name: str(kind) for name, kind, *_ in connection.execute("describe mapped").fetchall()}
+    for required in ("record_no", "event_type", "occurred_at"):
+        if required not in types:
+            raise duckdb.BinderException(f"the SELECT gives no column {required}")
+    columns = []
+    for name, kind in types.items():
+        if name == "event_id":
+            continue
+        if kind in ("TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S", "DATE") and name in (
+            "occurred_at",
+            "received_at",
+        ):
+            columns.append(f"timezone('{source.timezone}', mapped.{name}::timestamp) as {name}")
+        else:
+            columns.append(f'mapped."{name}"')
+    own_id = "mapped.event_id::varchar" if "event_id" in types else "null"
+    columns.append(f"coalesce({own_id}, records.record_key || ':' || mapped.event_type) as event_id")
+    return f"select {', '.join(columns)} from mapped join records on records.record_no = mapped.record_no"
+
+
+def type_columns(
+    columns: pa.Table, contracts: Contracts, connection: duckdb.DuckDBPyConnection, parsed_text: bool
+) -> tuple[pa.Table, list[Finding]]:
+    """Columns by name to the contracts' types; unknown ones to `extra`. Raises ColumnTypeError for a whole column."""
+    typed: dict[str, pa.Array] = {}
+    findings: list[Finding] = []
+    unknown = []
+    for name in columns.column_names:
+        field_ = contracts.fields.get(name)
+        if field_ is None:
+            unknown.append(name)
+            continue
+        typed[name], found = type_column(field_, one_chunk(columns[name]), connection, parsed_text)
+        findings += found
+    unknown = [name for name in unknown if columns[name].null_count < columns.num_rows]
+    if unknown:
+        pairs = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}', column_{i}" for i, name in enumerate(unknown))
+        table = pa.table({f"column_{i}": columns[name] for i, name in enumerate(unknown)})
+        answer = duck.select(
+            connection,
+            f"select nullif(json_merge_patch('{{}}', json_object({pairs}))::varchar, '{{}}') as extra from unknown",
+            {"unknown": table},
+        )["extra"]
+        typed["extra"] = texts(answer)
+    return pa.table(typed), findings
+

@@ -1,0 +1,454 @@
+"""Files to blocks of records: JSON lines, CSV and Parquet; plain, gz and zst; one huge file in parallel.
+
+A range owns the records that begin in it. Nothing is read twice but the end of the last record of a range, and nothing
+is lost: a record that is too long or no UTF-8 leaves as quarantine, a file that cannot be read leaves as a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.candidates import Block
+from transforms.validate import Validated, quarantine_unreadable
+
+_MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd"}
+_BOM = b"\xef\xbb\xbf"
+_STEP = 1 << 20
+
+
+class InputFile(NamedTuple):
+    """A file to read, as the launcher found it."""
+
+    source: str
+    path: str
+    bytes: int
+    format: str  # jsonl, csv or parquet
+    compression: str  # '', gz or zst
+
+
+class FileRange(NamedTuple):
+    """A part of a file: bytes [start, stop) of text, row groups [start, stop) of Parquet; stop -1 is the end."""
+
+    file: InputFile
+    start: int
+    stop: int
+    first_row: int = 0
+    header: bytes = b""
+
+
+class Problem(NamedTuple):
+    """Why the run cannot go on: nothing is published, exit status 3."""
+
+    file: str
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """block_bytes: how much text becomes one block; max_record_bytes: longer records go to quarantine."""
+
+    block_bytes: int = 32 << 20
+    max_record_bytes: int = 16 << 20
+    raw_cap: int = 4096
+
+
+def split_file(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
+    """Cut a file into ranges that can be read apart. Raises UnreadableFile."""
+    with _open(file.path) as stream:
+        _check_magic(file, stream.read(4))
+        if file.format == "parquet":
+            yield from _split_parquet(file, limits)
+        elif file.compression:
+            yield FileRange(file, 0, -1)
+        elif file.format == "csv":
+            yield from _split_csv(file, limits)
+        else:
+            for start in range(0, file.bytes, limits.block_bytes):
+                yield FileRange(file, start, min(start + limits.block_bytes, file.bytes))
+
+
+def read_range(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validated]:
+    """The blocks of a range, and what of it is no record (as quarantine). Raises UnreadableFile."""
+    if part.file.format == "parquet":
+        yield from _read_parquet(part)
+    else:
+        yield from _read_text(part, limits)
+
+
+class UnreadableFile(Exception):
+    """A file that cannot be read as what its name says; carries the Problem."""
+
+    def __init__(self, file: str, what: str, mend: str) -> None:
+        super().__init__(f"{file}: {what}")
+        self.problem = Problem(file, what, mend)
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        stream: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return stream
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(path, f"cannot be opened: {error}", "check that the file exists and may be read") from error
+    except Exception as error:  # BeamIOError and the object stores' own
+        raise UnreadableFile(path, f"cannot be opened: {error}", "check that the file exists and may be read") from error
+
+
+def _check_magic(file: InputFile, head: bytes) -> None:
+    for name, magic in _MAGIC.items():
+        if file.compression == name and not head.startswith(magic):
+            raise UnreadableFile(
+                file.path, f"is named .{name}, but is not {name} compressed", f"remove .{name} from its name"
+            )
+        if not file.compression and head.startswith(magic):
+            raise UnreadableFile(file.path, f"is {name} compressed, but not named so", f"add .{name} to its name")
+    if file.format == "parquet" and head != b"PAR1":
+        raise UnreadableFile(file.path, "is not a Parquet file", "export it again, or give it its true ending")
+    if file.format != "parquet" and head == b"PAR1":
+        raise UnreadableFile(file.path, "is a Parquet file", "name it .parquet")
+
+
+# --- Parquet -------------------------------------------------------------------------------------------------------
+
+
+def _parquet(path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(_open(path))
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFile(
+            path, f"is not a whole Parquet file: {_one_line(error)}", "copy or export the file again"
+        ) from error
+
+
+def _split_parquet(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
+    metadata = _parquet(file.path).metadata
+    first_row = 0
+    for group in range(metadata.num_row_groups):
+        yield FileRange(file, group, group + 1, first_row)
+        first_row += metadata.row_group(group).num_rows
+
+
+def _read_parquet(part: FileRange) -> Iterator[Block]:
+    parquet = _parquet(part.file.path)
+    row = part.first_row
+    share = part.file.bytes // max(parquet.metadata.num_row_groups, 1)
+    try:
+        batches = parquet.iter_batches(100_000, row_groups=list(range(part.start, part.stop)), use_threads=False)
+        for number, batch in enumerate(batches):
+            table = pa.Table.from_batches([batch])
+            positions = np.arange(row, row + len(batch))
+            yield Block(part.file.source, part.file.path, "parquet", table, positions, share if number == 0 else 0)
+            row += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFile(
+            part.file.path, f"is damaged near row {row}: {_one_line(error)}", "copy or export the file again"
+        ) from error
+
+
+# --- text ----------------------------------------------------------------------------------------------------------
+
+
+class _Stream:
+    """Bytes in order, plain or decompressed, that takes bytes back; knows how much of the file it has consumed."""
+
+    def __init__(self, raw: BinaryIO, compression: str) -> None:
+        self._raw = raw
+        self._bytes: Any = raw
+        if compression:
+            codec = {"gz": "gzip", "zst": "zstd"}[compression]
+            self._bytes = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+        self._back = b""
+        self._reported = 0
+
+    def read(self, size: int) -> bytes:
+        if self._back:
+            data, self._back = self._back[:size], self._back[size:]
+            return data
+        return bytes(self._bytes.read(size))
+
+    def unread(self, data: bytes) -> None:
+        self._back = data + self._back
+
+    def seek(self, position: int) -> None:
+        """Only for plain files."""
+        self._raw.seek(position)
+        self._back = b""
+
+    def consumed(self) -> int:
+        """Bytes of the file read since the last call."""
+        now = self._raw.tell()
+        news, self._reported = now - self._reported, now
+        return max(news, 0)
+
+
+class _TooLong(NamedTuple):
+    position: int
+    head: bytes
+    length: int
+
+
+def _record_ends(data: bytes, quoted: bool, in_quotes: bool = False) -> np.ndarray:
+    """Where records end: every line end, or for CSV those outside of quotes."""
+    view = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(view == 10)
+    if quoted and (in_quotes or b'"' in data):
+        quotes = np.flatnonzero(view == 34)
+        before = np.searchsorted(quotes, ends) + int(in_quotes)
+        ends = ends[before % 2 == 0]
+    return ends
+
+
+def _split_csv(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
+    """CSV may hold line ends in quotes, so a cut needs to know the quotes before it: one scan counts them."""
+    with _open(file.path) as raw:
+        stream = _Stream(raw, "")
+        header, start = _csv_header(file, stream)
+        in_quotes, position, range_start = False, start, start
+        while data := stream.read(limits.block_bytes):
+            ends = _record_ends(data, True, in_quotes)
+            in_quotes ^= bool(data.count(b'"') & 1)
+            if len(ends):
+                cut = position + int(ends[-1]) + 1
+                yield FileRange(file, range_start, cut, header=header)
+                range_start = cut
+            position += len(data)
+        if position > range_start:
+            yield FileRange(file, range_start, position, header=header)
+
+
+def _csv_header(file: InputFile, stream: _Stream) -> tuple[bytes, int]:
+    """The first record, without a BOM, and where the second begins; the stream stands there."""
+    head = b""
+    while True:
+        more = stream.read(_STEP)
+        head += more
+        ends = _record_ends(head, True)
+        if len(ends) or not more:
+            break
+    if not head.removeprefix(_BOM).strip():
+        raise UnreadableFile(file.path, "has no header line", "export it with column names, or remove the file")
+    stop = int(ends[0]) + 1 if len(ends) else len(head)
+    stream.unread(head[stop:])
+    return head[:stop].removeprefix(_BOM), stop
+
+
+def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validated]:
+    """The blocks of a range of text. The header of a CSV file is read here where the file could not be split."""
+    file = part.file
+    with _open(file.path) as raw:
+        try:
+            stream = _Stream(raw, file.compression)
+            position, header, stop = part.start, part.header, part.stop if part.stop >= 0 else None
+            if file.format == "csv" and not header:
+                header, position = _csv_header(file, stream)
+            elif part.start > 0:
+                stream.seek(position)
+                stream.consumed()
+                if file.format != "csv":
+                    position = _skip_to_line(stream, position)
+            for piece in _cut_records(stream, position, stop, file.format == "csv", limits):
+                if isinstance(piece, _TooLong):
+                    yield _quarantine_too_long(file, [piece], limits)
+                else:
+                    yield from _blocks(file, header, piece[0], piece[1], piece[2], stream.consumed(), limits)
+        except (OSError, EOFError, pa.ArrowException) as error:
+            raise UnreadableFile(
+                file.path,
+                f"breaks off or is damaged: {_one_line(error)}",
+                "copy or export the file again; a part of it is never taken for the whole",
+            ) from error
+
+
+def _skip_to_line(stream: _Stream, position: int) -> int:
+    """The first line that begins at or behind `position`: a range does not own a line that began before it."""
+    stream.seek(position - 1)
+    position -= 1
+    while data := stream.read(_STEP):
+        end = data.find(b"\n")
+        if end >= 0:
+            stream.unread(data[end + 1 :])
+            return position + end + 1
+        position += len(data)
+    return position
+
+
+def _cut_records(
+    stream: _Stream, position: int, stop: int | None, quoted: bool, limits: ReadLimits
+) -> Iterator[tuple[int, bytes, np.ndarray] | _TooLong]:
+    """Whole records that begin before `stop`: (position, bytes, where each ends); the stream stands at a record."""
+    held = b""
+    while stop is None or position < stop:
+        want = limits.block_bytes
+        if stop is not None:
+            want = min(want, stop - position - len(held))
+        data = stream.read(want if want > 0 else max(_STEP, len(held)))
+        buffer = held + data
+        if position == 0 and buffer.startswith(_BOM):
+            position, buffer = len(_BOM), buffer[len(_BOM) :]
+        at_end = not data
+        if at_end and buffer and not buffer.endswith(b"\n"):
+            buffer += b"\n"
+        ends = _record_ends(buffer, quoted)
+        if at_end and buffer and (not len(ends) or ends[-1] < len(buffer) - 1):
+            ends = np.append(ends, len(buffer) - 1)  # a quote was never closed: the rest is one record
+        if stop is not None and len(ends):
+            begins = np.concatenate(([0], ends[:-1] + 1)) + position
+            ends = ends[: int(np.searchsorted(begins, stop))]
+        cut = int(ends[-1]) + 1 if len(ends) else 0
+        if cut:
+            yield position, buffer[:cut], ends
+        position, held = position + cut, buffer[cut:]
+        if at_end:
+            return
+        if len(held) > limits.max_record_bytes:
+            length = _skip_record(stream, held, quoted)
+            yield _TooLong(position, held[: limits.raw_cap], length)
+            position, held = position + length + 1, b""
+
+
+def _skip_record(stream: _Stream, held: bytes, quoted: bool) -> int:
+    """Read over the rest of a record that is too long, without keeping it; its whole length."""
+    length = len(held)
+    in_quotes = quoted and bool(held.count(b'"') & 1)
+    while data := stream.read(_STEP):
+        ends = _record_ends(data, quoted, in_quotes)
+        if len(ends):
+            stream.unread(data[int(ends[0]) + 1 :])
+            return length + int(ends[0])
+        length += len(data)
+        in_quotes ^= quoted and bool(data.count(b'"') & 1)
+    return length
+
+
+def _blocks(
+    file: InputFile, header: bytes, position: int, data: bytes, ends: np.ndarray, consumed: int, limits: ReadLimits
+) -> Iterator[Block | Validated]:
+    """Bytes of whole records to a block, without copying; blank lines are no records."""
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts
+    offsets = np.concatenate((starts, [len(data)])).astype(np.int32)
+    records = pa.Array.from_buffers(
+        pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    )
+    keep = ~_blank(records, data, starts, lengths)
+    too_long = np.flatnonzero(lengths > limits.max_record_bytes)
+    if len(too_long):
+        keep[too_long] = False
+        found = [
+            _TooLong(position + int(starts[i]), data[starts[i] : starts[i] + limits.raw_cap], int(lengths[i]))
+            for i in too_long
+        ]
+        yield _quarantine_too_long(file, found, limits)
+    not_text = _not_utf8(data, starts, ends)
+    not_text = not_text[keep[not_text]]
+    if len(not_text):
+        keep[not_text] = False
+        empty = Block(file.source, file.path, file.format, pa.table({}), np.zeros(0, np.int64))
+        raw = [data[starts[i] : ends[i]][: limits.raw_cap].decode("utf-8", "backslashreplace") for i in not_text]
+        sizes = [int(lengths[i]) for i in not_text]
+        places = [position + int(starts[i]) for i in not_text]
+        yield quarantine_unreadable(empty, "encoding.invalid", "UTF-8 text", raw, sizes, places)
+    positions = starts + position
+    if not keep.all():
+        records, positions = records.filter(pa.array(keep)), positions[keep]
+    # Every record is checked to be UTF-8 by now, so the bytes may be called text.
+    text = pa.Array.from_buffers(pa.string(), len(records), records.buffers(), offset=records.offset)
+    table = pa.table({"record": text}, metadata={b"header": header}) if header else pa.table({"record": text})
+    yield Block(file.source, file.path, file.format, table, positions, consumed)
+
+
+def _blank(records: pa.Array, data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """bool[n]: lines of white space only. Looks at the first byte, and at the line where that is white."""
+    first = np.frombuffer(data, np.uint8)[starts]
+    blank = np.zeros(len(starts), bool)
+    for row in np.flatnonzero(first <= 32):
+        blank[row] = not data[starts[row] : starts[row] + lengths[row]].strip()
+    return blank
+
+
+def _not_utf8(data: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Records that are not UTF-8: one check of the whole block, and of its lines only where that fails."""
+    if data.isascii():
+        return np.zeros(0, np.int64)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        bad = []
+        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            line = data[start:end]
+            if not line.isascii():
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    bad.append(row)
+        return np.array(bad, np.int64)
+    return np.zeros(0, np.int64)
+
+
+def _quarantine_too_long(file: InputFile, found: list[_TooLong], limits: ReadLimits) -> Validated:
+    empty = Block(file.source, file.path, file.format, pa.table({}), np.zeros(0, np.int64))
+    return quarantine_unreadable(
+        empty,
+        "record.too_long",
+        f"at most {limits.max_record_bytes} bytes",
+        [one.head[: limits.raw_cap].decode("utf-8", "ignore") for one in found],
+        [one.length for one in found],
+        [one.position for one in found],
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+# --- Beam ----------------------------------------------------------------------------------------------------------
+
+
+class _SplitFiles(beam.DoFn):
+    def __init__(self, limits: ReadLimits) -> None:
+        self._limits = limits
+
+    def process(self, file: InputFile) -> Iterable[FileRange | beam.pvalue.TaggedOutput]:
+        try:
+            yield from split_file(file, self._limits)
+        except UnreadableFile as error:
+            yield beam.pvalue.TaggedOutput("problems", error.problem)
+
+
+class _ReadRanges(beam.DoFn):
+    def __init__(self, limits: ReadLimits) -> None:
+        self._limits = limits
+
+    def process(self, part: FileRange) -> Iterable[Block | beam.pvalue.TaggedOutput]:
+        try:
+            for piece in read_range(part, self._limits):
+                yield piece if isinstance(piece, Block) else beam.pvalue.TaggedOutput("unreadable", piece)
+        except UnreadableFile as error:
+            yield beam.pvalue.TaggedOutput("problems", error.problem)
+
+
+class ReadBlocks(beam.PTransform):
+    """InputFile -> blocks (main), unreadable records (`unreadable`: Validated) and unreadable files (`problems`)."""
+
+    def __init__(self, limits: ReadLimits) -> None:
+        super().__init__()
+        self._limits = limits
+
+    def expand(self, files: beam.PCollection[InputFile]) -> dict[str, beam.PCollection[Any]]:
+        ranges = files | "SplitFiles" >> beam.ParDo(_SplitFiles(self._limits)).with_outputs("problems", main="ranges")
+        blocks = (
+            ranges.ranges
+            | "SpreadRanges" >> beam.Reshuffle()
+            | "ReadRanges" >> beam.ParDo(_ReadRanges(self._limits)).with_outputs("problems", "unreadable", main="blocks")
+        )
+        problems = (ranges.problems, blocks.problems) | "Problems" >> beam.Flatten()
+        return {"blocks": blocks.blocks, "unreadable": blocks.unreadable, "problems": problems}

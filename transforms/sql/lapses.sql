@@ -1,0 +1,31 @@
+-- Moments at which time, and no event, ended a relation: a lapse, or a term that ended unrenewed.
+-- Input: touchpoints, subscriptions; parameters $as_of, $inactivity_days. Grain: one moment of a customer.
+-- A known buyer without an active subscription lapses inactivity_days after an order that no other order followed by
+-- then (an order at that very moment still counts), and is dated then.
+with orders as (
+    select
+        customer_no,
+        occurred_at,
+        lead(occurred_at) over (partition by customer_no order by seq) as next_order_at
+    from touchpoints
+    where event_type = 'purchase' and opens_order and is_known
+),
+lapses as (
+    select customer_no, occurred_at + to_days($inactivity_days::int) as at
+    from orders
+    where
+        occurred_at + to_days($inactivity_days::int) <= $as_of
+        and (next_order_at is null or next_order_at > occurred_at + to_days($inactivity_days::int))
+)
+select l.customer_no, l.at, 'lapsed' as reason
+from lapses as l
+where
+    not exists (
+        select 1 from subscriptions as s
+        where s.customer_no = l.customer_no and s.started_at <= l.at and (s.ended_at is null or s.ended_at > l.at)
+    )
+union all
+select customer_no, ended_at, 'term_ended'
+from subscriptions
+where status = 'expired'
+order by 1, 2, 3

@@ -1,0 +1,132 @@
+-- Subscriptions from start to end.
+-- Input: touchpoints; parameter $as_of (timestamptz). Grain: one subscription (source, subscription_id) of a customer.
+-- A term runs period_months from its start; a renewal up to 7 days after a term's end continues it, a later one
+-- starts anew. A term that does not renew by itself and stays unrenewed for 7 days ends the subscription at its end.
+with subscription_events as (
+    select
+        customer_no,
+        customer_key,
+        source,
+        subscription_id,
+        seq,
+        occurred_at,
+        event_type,
+        amount,
+        currency,
+        period_months,
+        plan,
+        auto_renews,
+        reason,
+        voluntary,
+        event_type = 'subscription_started'
+        or (event_type = 'renewal' and coalesce(outcome, 'renewed') = 'renewed') as begins_term,
+        (event_type = 'cancellation' and kind = 'effective')
+        or (event_type = 'renewal' and outcome = 'declined') as ends
+    from touchpoints
+    where event_type in ('subscription_started', 'subscription_changed', 'renewal', 'cancellation')
+),
+closed as (
+    select customer_no, seq, occurred_at from touchpoints where event_type = 'account_closed'
+),
+summed as (
+    select
+        customer_no,
+        any_value(customer_key) as customer_key,
+        source,
+        subscription_id,
+        coalesce(min(occurred_at) filter (where event_type = 'subscription_started'), min(occurred_at)) as started_at,
+        coalesce(max(seq) filter (where begins_term), 0) as last_begin,
+        arg_max(plan, seq) as plan,
+        arg_max(amount, seq) filter (where period_months is not null) as amount,
+        arg_max(period_months, seq) filter (where amount is not null) as period_months,
+        arg_max(currency, seq) filter (where amount is not null) as currency,
+        count(*) filter (where event_type = 'renewal' and begins_term) as renewals,
+        coalesce(arg_max(auto_renews, seq), true) as auto_renews,
+        list({'at': occurred_at, 'months': period_months} order by seq) filter (where begins_term) as terms
+    from subscription_events
+    group by customer_no, source, subscription_id
+),
+with_term as (
+    select
+        *,
+        list_reduce(
+            terms[2:],
+            lambda term, next: {
+                'at': case when next.at <= term.at + interval 7 days then term.at else next.at end
+                + to_months(next.months::int),
+                'months': next.months
+            },
+            {'at': terms[1].at + to_months(terms[1].months::int), 'months': terms[1].months}
+        ).at as term_ends_at
+    from summed
+),
+first_end as (
+    select
+        s.customer_no,
+        s.source,
+        s.subscription_id,
+        arg_min(e.occurred_at, e.seq) as at,
+        arg_min(e.status, e.seq) as status,
+        arg_min(coalesce(e.reason, ''), e.seq) as reason,
+        arg_min(coalesce(e.voluntary::int, -1), e.seq) as voluntary
+    from summed as s
+    join (
+        select
+            customer_no,
+            source,
+            subscription_id,
+            seq,
+            occurred_at,
+            if(event_type = 'cancellation', 'cancelled', 'declined') as status,
+            reason,
+            voluntary,
+            false as of_account
+        from subscription_events
+        where ends
+        union all
+        select customer_no, null, null, seq, occurred_at, 'account_closed', null, null, true
+        from closed
+    ) as e
+        on
+            s.customer_no = e.customer_no
+            and (e.of_account or (s.subscription_id = e.subscription_id and s.source is not distinct from e.source))
+            and e.seq > s.last_begin
+    group by s.customer_no, s.source, s.subscription_id
+),
+ended as (
+    select
+        t.*,
+        f.reason,
+        f.voluntary,
+        not t.auto_renews
+        and t.term_ends_at + interval 7 days <= $as_of
+        and (f.at is null or f.at > t.term_ends_at) as is_expired,
+        f.at as end_event_at,
+        f.status as end_event_status
+    from with_term as t
+    left join first_end as f
+        on
+            t.customer_no = f.customer_no
+            and t.subscription_id = f.subscription_id
+            and t.source is not distinct from f.source
+)
+select
+    subscription_id,
+    source,
+    customer_key,
+    started_at,
+    case when is_expired then term_ends_at else end_event_at end as ended_at,
+    case when is_expired then 'expired' else coalesce(end_event_status, 'active') end as status,
+    plan,
+    -- amount / period_months, rounded half up in whole numbers: a double would not be the same on every machine
+    (((amount * 10000)::hugeint * 2 + period_months) // (2 * period_months))::decimal(18, 0) * 0.0001::decimal(5, 4)
+        as mrr,
+    currency,
+    renewals,
+    term_ends_at,
+    auto_renews,
+    case when not is_expired then nullif(reason, '') end as cancelled_reason,
+    case when not is_expired and voluntary >= 0 then voluntary = 1 end as is_voluntary,
+    customer_no
+from ended
+order by customer_no, source nulls first, subscription_id

@@ -1,0 +1,54 @@
+"""Moments and calendar months in a time zone."""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def micros(time: datetime.datetime) -> int:
+    """Microseconds since 1970 UTC of an aware time."""
+    delta = time - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+@dataclass(frozen=True)
+class Months:
+    """Calendar months of a time zone. A month begins at its local midnight, daylight saving included."""
+
+    timezone: str
+
+    def of(self, time: np.ndarray) -> pa.Array:
+        """date32[n]: the first day of the local month of each moment (int64 microseconds UTC).
+
+        Works out the boundaries once, so that a moment costs one binary search among some hundred months.
+        """
+        if not len(time):
+            return pa.array([], pa.date32())
+        low = _EPOCH + datetime.timedelta(microseconds=int(time.min()))
+        high = _EPOCH + datetime.timedelta(microseconds=int(time.max()))
+        days, begins = self.between(low, high)
+        place = np.searchsorted(np.array(begins), time, "right") - 1
+        return pa.array(days, pa.date32()).take(pa.array(place))
+
+    def between(self, low: datetime.datetime, high: datetime.datetime) -> tuple[list[datetime.date], list[int]]:
+        """The months that hold low to high: their first days, and the microseconds UTC at which they begin."""
+        zone = zoneinfo.ZoneInfo(self.timezone)
+        day = low.astimezone(zone).date().replace(day=1)
+        end = high.astimezone(zone).date()
+        days, begins = [], []
+        while day <= end:
+            days.append(day)
+            begins.append(micros(datetime.datetime(day.year, day.month, 1, tzinfo=zone)))
+            day = next_month(day)
+        return days, begins
+
+
+def next_month(day: datetime.date) -> datetime.date:
+    return datetime.date(day.year + day.month // 12, day.month % 12 + 1, 1)

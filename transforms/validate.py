@@ -1,0 +1,477 @@
+"""Check whole columns against the contracts: what is accepted, what goes to quarantine and why.
+
+Rules are evaluated field by field over all types at once: a rule is an array over contracts, looked up by each row's
+contract code. Every broken rule of an event is reported, not only the first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.contracts import Contracts, Field
+from schemas.tables import QUARANTINE_ERRORS
+from transforms import duck
+from transforms.batches import with_columns
+from transforms.candidates import Block, Candidates, Finding, texts, valid_mask
+from transforms.timestamps import NO_OFFSET, OK, parse_rfc3339
+
+_TRIMMED = ("customer_id", "anonymous_id", "email")
+_ENTITIES = ("ticket_id", "subscription_id", "order_id")
+_FUTURE_US = 3_600_000_000  # an event may lie this far behind its own receipt (clocks differ); design, "Bad input"
+_OBSERVED_CHARS = 200
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the settings fix: microseconds since 1970 UTC; `exclude` is a SQL condition over event columns."""
+
+    as_of: int
+    earliest: int
+    raw_cap: int = 4096
+    exclude: str | None = None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One block, sorted out. `tallies` are (name, source, code, count): what the run's sums are made of."""
+
+    events: pa.Table
+    quarantine: pa.Table
+    tallies: tuple[tuple[str, str, str, int], ...]
+
+
+def validate(
+    candidates: Candidates, contracts: Contracts, limits: Limits, connection: duckdb.DuckDBPyConnection
+) -> Validated:
+    """Accept, quarantine, or set aside (after as-of, excluded) every event of a block.
+
+    Returns tables: `events` with the contracts' fields that have a value, `contract` (int16, place in
+    `contracts.contracts`) and `extra`; `quarantine` with the columns of that table except run_id.
+    """
+    events = _clean(candidates.events)
+    n = events.num_rows
+    code, findings = _contract_codes(events, contracts)
+    findings += [
+        f for f in (_of_own_type(f, code, contracts) for f in candidates.findings) if f is not None
+    ]
+    events, time_findings = _times(events)
+    findings += time_findings
+    type_broken = _broken(findings)
+    for field in contracts.fields.values():
+        findings += _check_field(field, events, code, contracts, type_broken)
+    findings += _check_times(events, limits)
+    findings += _check_identity(events, code, contracts)
+
+    rejected = np.zeros(n, bool)
+    for finding in findings:
+        rejected[finding.rows] = True
+    events = _foreign_fields_to_extra(events, code, contracts, candidates.findings, connection)
+    events = with_columns(events, {"contract": pa.array(code, pa.int16())})
+    after = np.zeros(n, bool)
+    if "occurred_at" in events.column_names:
+        occurred = events["occurred_at"].cast(pa.int64()).fill_null(0).to_numpy()
+        after = ~rejected & (occurred > limits.as_of)
+    accepted = events.filter(pa.array(~rejected & ~after))
+    accepted, excluded = _exclude(accepted, limits.exclude, connection)
+
+    source = candidates.block.source
+    quarantine, by_code = _quarantine(candidates, events, findings, limits.raw_cap)
+    unreadable = len(np.unique(np.concatenate([f.rows for f in candidates.unreadable]))) if candidates.unreadable else 0
+    tallies = [
+        ("records_in", source, "", candidates.records_in),
+        ("records_unreadable", source, "", unreadable),
+        ("records_skipped", source, "", candidates.skipped),
+        ("records_mapped", source, "", candidates.records_in - unreadable - candidates.skipped),
+        ("events_in", source, "", n),
+        ("quarantined_events", source, "", int(rejected.sum())),
+        ("after_as_of", source, "", int(after.sum())),
+        ("excluded", source, "", excluded),
+        *(("quarantined", source, rule, count) for rule, count in sorted(by_code.items())),
+        *(("unknown_field", source, name, count) for name, count in _unknown_fields(accepted, connection)),
+    ]
+    return Validated(accepted, quarantine, tuple(t for t in tallies if t[3]))
+
+
+def _clean(events: pa.Table) -> pa.Table:
+    """Trim identifiers, lower-case e-mails, and make empty texts absent. event_id is never touched otherwise."""
+    columns = {}
+    for name in events.column_names:
+        values = texts(events[name]) if pa.types.is_string(events[name].type) else events[name]
+        if isinstance(values, pa.Array) and name != "extra":
+            if name in _TRIMMED:
+                values = pc.utf8_trim_whitespace(values)
+            if name == "email":
+                values = pc.utf8_lower(values)
+            empty = pc.equal(pc.binary_length(values), 0)
+            if pc.any(empty).as_py():
+                values = pc.if_else(empty, pa.scalar(None, pa.string()), values)
+        if values.null_count < len(values):
+            columns[name] = values
+    return pa.table(columns) if columns else pa.table({"event_id": pa.nulls(events.num_rows, pa.string())})
+
+
+def _contract_codes(events: pa.Table, contracts: Contracts) -> tuple[np.ndarray, list[Finding]]:
+    """int16[n]: each row's contract, -1 where its type or version is not known."""
+    n = events.num_rows
+    if "event_type" not in events.column_names:
+        return np.full(n, -1, np.int16), []
+    types = pa.array(contracts.event_types)
+    versions = pa.array(sorted({c.version for c in contracts.contracts}))
+    table = np.full((len(types) + 1, len(versions) + 1), -1, np.int16)
+    for (event_type, version), code in contracts.codes.items():
+        table[contracts.event_types.index(event_type), versions.to_pylist().index(version)] = code
+    type_no = _index_in(events["event_type"], types)
+    if "schema_version" in events.column_names:
+        version_no = _index_in(pc.fill_null(events["schema_version"], "1-0-0"), versions)
+    else:
+        version_no = np.full(n, versions.to_pylist().index("1-0-0"))
+    code = table[type_no, version_no]
+    findings = []
+    unknown = np.flatnonzero((type_no < 0) & valid_mask(events["event_type"]))
+    if len(unknown):
+        findings.append(_finding("type.unknown", "event_type", "an event type with a contract", unknown, events))
+    no_version = np.flatnonzero((type_no >= 0) & (code < 0))
+    if len(no_version):
+        findings.append(
+            _finding("version.unknown", "schema_version", "a version with a contract", no_version, events)
+        )
+    return code, findings
+
+
+def _index_in(values: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """int[n]: the place of each value among the known ones, -1 where it is none of them."""
+    found = pc.index_in(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values, known)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _finding(code: str, path: str, expected: str, rows: np.ndarray, events: pa.Table) -> Finding:
+    if path in events.column_names:
+        observed = texts(events[path].take(pa.array(rows)))
+    else:
+        observed = pa.nulls(len(rows), pa.string())
+    return Finding(code, path, expected, rows, observed)
+
+
+def _of_own_type(finding: Finding, code: np.ndarray, contracts: Contracts) -> Finding | None:
+    """The finding on the rows whose contract knows the field; elsewhere the field is just an unknown one."""
+    keep = _look_up(contracts.allowed(finding.path), code[finding.rows], unknown=True)
+    if keep.all():
+        return finding
+    if not keep.any():
+        return None
+    return Finding(
+        finding.code, finding.path, finding.expected, finding.rows[keep], finding.observed.filter(pa.array(keep))
+    )
+
+
+def _look_up(rule: np.ndarray, code: np.ndarray, unknown: bool) -> np.ndarray:
+    """bool[n]: the rule of each row's contract; `unknown` where the row has no contract."""
+    return np.append(rule, unknown)[code]  # code -1 takes the last
+
+
+def _times(events: pa.Table) -> tuple[pa.Table, list[Finding]]:
+    """Text timestamps to UTC microseconds, with a finding for each that is not one."""
+    findings = []
+    for name in ("occurred_at", "received_at"):
+        if name not in events.column_names or not pa.types.is_string(events[name].type):
+            continue
+        text = texts(events[name])
+        micros, status = parse_rfc3339(text)
+        ok = valid_mask(text) & (status == OK)
+        for rule, expected, mask in (
+            ("time.no_offset", "an offset, Z or +hh:mm", status == NO_OFFSET),
+            ("time.invalid", "YYYY-MM-DDThh:mm:ss[.ffffff] and an offset (RFC 3339)", (status != NO_OFFSET) & (status != OK)),
+        ):
+            rows = np.flatnonzero(mask)
+            if len(rows):
+                findings.append(Finding(rule, name, expected, rows, text.take(pa.array(rows))))
+        values = pa.array(micros, mask=~ok).cast(pa.timestamp("us", "UTC"))
+        events = with_columns(events, {name: values})
+    return events, findings
+
+
+def _broken(findings: Iterable[Finding]) -> dict[str, np.ndarray]:
+    """Rows by field that have a finding already: an unreadable value is not also a missing one."""
+    rows: dict[str, list[np.ndarray]] = {}
+    for finding in findings:
+        rows.setdefault(finding.path, []).append(finding.rows)
+    return {path: np.concatenate(parts) for path, parts in rows.items()}
+
+
+def _check_field(
+    field: Field, events: pa.Table, code: np.ndarray, contracts: Contracts, broken: dict[str, np.ndarray]
+) -> list[Finding]:
+    """required, enum, pattern, minimum, exclusiveMinimum, maximum and the rules between two fields."""
+    findings: list[Finding] = []
+    required = contracts.required(field.name)
+    envelope = contracts.envelope.get(field.name)
+    present = field.name in events.column_names
+    valid = valid_mask(events[field.name]) if present else np.zeros(events.num_rows, bool)
+    if required.any():
+        missing = _look_up(required, code, unknown=envelope is not None and envelope.required) & ~valid
+        if field.name in broken:
+            missing[broken[field.name]] = False
+        rows = np.flatnonzero(missing)
+        if len(rows):
+            findings.append(_finding("field.missing", field.name, "a value", rows, events))
+    if not present:
+        return findings
+
+    def report(rule: str, expected: str, mask: np.ndarray) -> None:
+        rows = np.flatnonzero(mask & valid)
+        if len(rows):
+            findings.append(_finding(rule, field.name, expected, rows, events))
+
+    for allowed, who in contracts.distinct(field.name, "enum"):
+        inside = pc.is_in(events[field.name], pa.array(allowed)).to_numpy()
+        report("field.enum", " or ".join(allowed), _look_up(who, code, False) & ~inside)
+    for pattern, who in contracts.distinct(field.name, "pattern"):
+        matches = pc.match_substring_regex(events[field.name], pattern).fill_null(True).to_numpy()
+        report("field.range", f"text like {pattern}", _look_up(who, code, False) & ~matches)
+    for attribute, compare, word in (
+        ("minimum", pc.less, "at least"),
+        ("exclusive_minimum", pc.less_equal, "more than"),
+        ("maximum", pc.greater, "at most"),
+    ):
+        for limit, who in contracts.distinct(field.name, attribute):
+            outside = compare(events[field.name], _limit(limit, field)).fill_null(False).to_numpy()
+            report("field.range", f"{word} {limit}", _look_up(who, code, False) & outside)
+    for attribute, compare, word in (
+        ("at_least_field", pc.less, "at least"),
+        ("at_most_field", pc.greater, "at most"),
+        ("less_than_field", pc.greater_equal, "less than"),
+    ):
+        for other, who in contracts.distinct(field.name, attribute):
+            if other in events.column_names:
+                outside = compare(events[field.name], events[other]).fill_null(False).to_numpy()
+                report("field.range", f"{word} {other}", _look_up(who, code, False) & outside)
+    return findings
+
+
+def _limit(value: float, field: Field) -> pa.Scalar:
+    return pa.scalar(Decimal(str(value)) if pa.types.is_decimal(field.arrow) else value, field.arrow)
+
+
+def _check_times(events: pa.Table, limits: Limits) -> list[Finding]:
+    if "occurred_at" not in events.column_names:
+        return []
+    valid = valid_mask(events["occurred_at"])
+    occurred = events["occurred_at"].cast(pa.int64()).fill_null(0).to_numpy()
+    findings = []
+    old = np.flatnonzero(valid & (occurred < limits.earliest))
+    if len(old):
+        findings.append(_finding("time.too_old", "occurred_at", "not before the setting `earliest`", old, events))
+    if "received_at" in events.column_names:
+        received = events["received_at"].cast(pa.int64()).fill_null(np.iinfo(np.int64).max // 2).to_numpy()
+        future = np.flatnonzero(valid & (occurred > received + _FUTURE_US))
+        if len(future):
+            findings.append(
+                _finding("time.future", "occurred_at", "at most 1 h after its received_at", future, events)
+            )
+    return findings
+
+
+def _check_identity(events: pa.Table, code: np.ndarray, contracts: Contracts) -> list[Finding]:
+    """An event needs an identifier, or an entity that its own contract knows."""
+    identified = np.zeros(events.num_rows, bool)
+    for name in (*_TRIMMED, *_ENTITIES):
+        if name in events.column_names:
+            identified |= valid_mask(events[name]) & _look_up(contracts.allowed(name), code, True)
+    rows = np.flatnonzero(~identified)
+    expected = "one of anonymous_id, customer_id, email, or an entity of the type"
+    return [_finding("identity.missing", "", expected, rows, events)] if len(rows) else []
+
+
+def _foreign_fields_to_extra(
+    events: pa.Table,
+    code: np.ndarray,
+    contracts: Contracts,
+    type_findings: list[Finding],
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """Move values whose type's contract does not know the field into `extra`: they are unknown fields like any other."""
+    moved: dict[str, np.ndarray] = {}
+    for name in events.column_names:
+        if name in contracts.fields and name not in contracts.envelope:
+            foreign = ~_look_up(contracts.allowed(name), code, True)
+            rows = np.flatnonzero(foreign & valid_mask(events[name]))
+            if len(rows):
+                moved[name] = rows
+    untyped = {}
+    for finding in type_findings:
+        foreign = ~_look_up(contracts.allowed(finding.path), code[finding.rows], True)
+        if foreign.any():
+            untyped[finding.path] = (finding.rows[foreign], finding.observed.filter(pa.array(foreign)))
+    if not moved and not untyped:
+        return events
+    rows = np.unique(np.concatenate([*moved.values(), *(r for r, _ in untyped.values())]))
+    columns: dict[str, pa.Array] = {
+        "extra": texts(events["extra"].take(pa.array(rows)))
+        if "extra" in events.column_names
+        else pa.nulls(len(rows), pa.string())
+    }
+    sql = ["coalesce(extra, '{}')"]
+    for name in sorted({*moved, *untyped}):
+        parts = []
+        if name in moved:
+            inside = np.isin(rows, moved[name])
+            columns[name] = pc.if_else(pa.array(inside), events[name].take(pa.array(rows)).combine_chunks(),
+                                       pa.scalar(None, events[name].type))  # fmt: skip
+            parts.append(f'to_json("{name}")')
+        if name in untyped:
+            raw = pa.nulls(len(rows), pa.string())
+            mask = np.isin(rows, untyped[name][0])
+            columns[f"raw {name}"] = pc.replace_with_mask(raw, pa.array(mask), untyped[name][1])
+            raw_name = f'"raw {name}"'
+            parts.append(f"case when json_valid({raw_name}) then {raw_name}::json else to_json({raw_name}) end")
+        sql.append(f"json_merge_patch('{{}}', json_object('{name}', coalesce({', '.join(parts)})))")
+    answer = duck.select(connection, f"select json_merge_patch({', '.join(sql)})::varchar as extra from foreign_rows",
+                         {"foreign_rows": pa.table(columns)})["extra"]  # fmt: skip
+    mask = np.zeros(events.num_rows, bool)
+    mask[rows] = True
+    extra = texts(events["extra"]) if "extra" in events.column_names else pa.nulls(events.num_rows, pa.string())
+    events = with_columns(events, {"extra": pc.replace_with_mask(extra, pa.array(mask), texts(answer))})
+    for name, away in moved.items():
+        gone = np.zeros(events.num_rows, bool)
+        gone[away] = True
+        values = pc.if_else(pa.array(gone), pa.scalar(None, events[name].type), events[name])
+        events = with_columns(events, {name: values})
+    return events
+
+
+def _exclude(
+    events: pa.Table, condition: str | None, connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, int]:
+    """Leave out the events for which the setting's SQL condition is true (bots, staff, test orders)."""
+    if not condition or not events.num_rows:
+        return events, 0
+    mask = duck.select(connection, f"select coalesce(({condition}), false) as out from events", {"events": events})
+    keep = ~np.asarray(mask["out"].to_numpy(), bool)
+    return events.filter(pa.array(keep)), int((~keep).sum())
+
+
+def _unknown_fields(events: pa.Table, connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
+    """How often each unknown field was seen, so that a renamed one shows in the run report."""
+    if "extra" not in events.column_names or events["extra"].null_count == events.num_rows:
+        return []
+    rows = duck.select(
+        connection,
+        "select key, count(*) as n from (select unnest(json_keys(extra)) as key from events where extra is not null) "
+        "group by key order by key",
+        {"events": events.select(["extra"])},
+    )
+    return list(zip(rows["key"].to_pylist(), rows["n"].to_pylist(), strict=True))
+
+
+def _quarantine(
+    candidates: Candidates, events: pa.Table, findings: list[Finding], raw_cap: int
+) -> tuple[pa.Table, Counter[str]]:
+    """The quarantined events, then the unreadable records; and how many findings there are by code."""
+    of_events = [(f, candidates.record_of[f.rows], f.rows) for f in findings]
+    of_records = [(f, f.rows, np.full(len(f.rows), -1)) for f in candidates.unreadable]
+    by_code: Counter[str] = Counter()
+    pieces = []
+    for group in (of_events, of_records):
+        if group:
+            pieces.append(_quarantine_rows(candidates, events, group, raw_cap))
+            for finding, _, _ in group:
+                by_code[finding.code] += len(finding.rows)
+    return (pa.concat_tables(pieces) if pieces else pa.table({})), by_code
+
+
+def _quarantine_rows(
+    candidates: Candidates,
+    events: pa.Table,
+    group: list[tuple[Finding, np.ndarray, np.ndarray]],
+    raw_cap: int,
+) -> pa.Table:
+    """One row an event (or record), its errors in the order (path, code)."""
+    record = np.concatenate([r for _, r, _ in group])
+    event = np.concatenate([e for _, _, e in group])
+    sizes = [len(r) for _, r, _ in group]
+    place = np.argsort(np.lexsort(([f.code for f, _, _ in group], [f.path for f, _, _ in group])))
+    errors = pa.StructArray.from_arrays(
+        [
+            pa.array(np.repeat([f.code for f, _, _ in group], sizes)),
+            pa.array(np.repeat([f.path for f, _, _ in group], sizes)),
+            pa.array(np.repeat([f.expected for f, _, _ in group], sizes)),
+            pc.utf8_slice_codeunits(pa.concat_arrays([f.observed for f, _, _ in group]), 0, _OBSERVED_CHARS),
+        ],
+        fields=list(QUARANTINE_ERRORS.value_type),
+    )
+    order = np.lexsort((np.repeat(place, sizes), event, record))
+    record, event = record[order], event[order]
+    first = np.flatnonzero(np.concatenate(([True], (record[1:] != record[:-1]) | (event[1:] != event[:-1]))))
+    offsets = pa.array(np.append(first, len(record)).astype(np.int32))
+    record, event = record[first], event[first]
+    raw = texts(candidates.raw(record))
+
+    def of_event(name: str) -> pa.Array:
+        if name not in events.column_names or (event < 0).all():
+            return pa.nulls(len(event), pa.string())
+        return texts(events[name].take(pa.array(event, mask=event < 0)))
+
+    block = candidates.block
+    return pa.table(
+        {
+            "source": pa.array([block.source], pa.string()).take(pa.array(np.zeros(len(record), np.int64))),
+            "file": pa.array([block.file], pa.string()).take(pa.array(np.zeros(len(record), np.int64))),
+            "position": pa.array(block.positions[record].astype(np.int64)),
+            "raw": _capped(raw, raw_cap),
+            "raw_bytes": pc.cast(pc.binary_length(raw), pa.int64()),
+            "event_id": of_event("event_id"),
+            "event_type": of_event("event_type"),
+            "errors": pa.ListArray.from_arrays(offsets, errors.take(pa.array(order))),
+        }
+    )
+
+
+def _capped(raw: pa.Array, cap: int) -> pa.Array:
+    """At most `cap` bytes of each text, cut between characters."""
+    if len(raw) == 0 or pc.max(pc.binary_length(raw)).as_py() <= cap:
+        return raw
+    return pa.array(
+        [t if t is None else t.encode()[:cap].decode("utf-8", "ignore") for t in raw.to_pylist()], pa.string()
+    )
+
+
+def quarantine_unreadable(
+    block: Block, code: str, expected: str, raw: list[str], raw_bytes: list[int], positions: list[int]
+) -> Validated:
+    """Records that never became text (too long, not UTF-8), as a block of their own: quarantined, counted, kept."""
+    n = len(raw)
+    errors = [[{"code": code, "path": "", "expected": expected, "observed": f"{size} bytes"}] for size in raw_bytes]
+    quarantine = pa.table(
+        {
+            "source": pa.array([block.source] * n, pa.string()),
+            "file": pa.array([block.file] * n, pa.string()),
+            "position": pa.array(positions, pa.int64()),
+            "raw": pa.array(raw, pa.string()),
+            "raw_bytes": pa.array(raw_bytes, pa.int64()),
+            "event_id": pa.nulls(n, pa.string()),
+            "event_type": pa.nulls(n, pa.string()),
+            "errors": pa.array(errors, QUARANTINE_ERRORS),
+        }
+    )
+    tallies = tuple(
+        (name, block.source, rule, n)
+        for name, rule in (("records_in", ""), ("records_unreadable", ""), ("quarantined", code))
+    )
+    return Validated(pa.table({}), quarantine, tallies)
+
+
+def row_as_json(records: pa.Table, rows: np.ndarray) -> pa.Array:
+    """Rows of a typed table as JSON text, for quarantine: only ever called for the few that are wrong."""
+    return pa.array(
+        [json.dumps(row, default=str, ensure_ascii=False) for row in records.take(pa.array(rows)).to_pylist()],
+        pa.string(),
+    )
