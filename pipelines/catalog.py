@@ -55,6 +55,7 @@ def connect(lake: Lake | str, run_id: str | None = None) -> duckdb.DuckDBPyConne
     con = duckdb.connect(config={"python_enable_replacements": False})
     try:
         con.execute("set TimeZone = 'UTC'")
+        con.execute("set enable_progress_bar = false")  # it would be drawn into an answer that is piped on
         _fill(con, lake.store, lake.run(manifest.run_id), manifest)
     except BaseException:
         con.close()

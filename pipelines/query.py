@@ -14,6 +14,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -30,6 +31,7 @@ from pipelines.lake import Lake
 Format = Literal["table", "csv", "json", "parquet"]
 
 _ROWS_ON_A_TERMINAL = 100
+_ROWS_OF_A_TABLE = 10_000  # DuckDB draws no more
 _NO_LIMIT = 2**31 - 1
 _CHECK = "Check the SQL; parcours tables NAME lists the columns of a table."
 
@@ -45,21 +47,29 @@ def query(lake: Lake | str, sql: str, form: Format = "table", output: str | None
         )
     con = connect(lake)
     try:
+        # In a thread: DuckDB at work does not see an interrupt of the main one; con.interrupt() it does see.
+        with ThreadPoolExecutor(1) as pool:
+            answered = pool.submit(_answer, con, sql, form, output)
+            try:
+                answered.result()
+            except KeyboardInterrupt:
+                con.interrupt()
+                raise
+    finally:
+        con.close()
+
+
+def _answer(con: duckdb.DuckDBPyConnection, sql: str, form: Format, output: str | None) -> None:
+    try:
         answer = _ask(con, sql)
         if answer is None:  # a statement without an answer, such as set
             return
         with _target(output) as target:
             _WRITERS[form](answer, target)
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
     except duckdb.Error as error:
         raise _sql_error(con, error) from None
-    except (
-        pa.ArrowException
-    ) as error:  # a type that the format does not know, or an error of DuckDB's halfway
+    except pa.ArrowException as error:  # a type that the format does not know
         raise UsageError(f"The answer cannot be written as {form}: {_one_line(error)}", _CHECK) from None
-    finally:
-        con.close()
 
 
 def _ask(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
@@ -91,16 +101,23 @@ def _target(output: str | None) -> Iterator[BinaryIO]:
 
 
 def _write_table(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
+    rows = answer.limit(_ROWS_OF_A_TABLE + 1).materialize()
     on_terminal = target is sys.stdout.buffer and sys.stdout.isatty()
     drawn = io.StringIO()
     with contextlib.redirect_stdout(drawn):
-        if (
-            on_terminal
-        ):  # DuckDB fits the box to the terminal and says how many rows and columns it leaves out
-            answer.show(max_width=shutil.get_terminal_size().columns, max_rows=_ROWS_ON_A_TERMINAL)
+        if on_terminal:
+            # DuckDB fits the box to the terminal, and says how many rows and columns it leaves out.
+            rows.show(max_width=shutil.get_terminal_size().columns, max_rows=_ROWS_ON_A_TERMINAL)
         else:
-            answer.show(max_width=_NO_LIMIT, max_rows=_NO_LIMIT, max_col_width=_NO_LIMIT)
+            rows = rows.limit(_ROWS_OF_A_TABLE)
+            rows.show(max_width=_NO_LIMIT, max_rows=_NO_LIMIT, max_col_width=_NO_LIMIT)
     target.write(drawn.getvalue().rstrip("\n").encode() + b"\n")
+    if len(rows) > _ROWS_OF_A_TABLE:
+        target.flush()
+        print(
+            f"parcours: these are the first {_ROWS_OF_A_TABLE:,} rows; --format csv gives all.",
+            file=sys.stderr,
+        )
 
 
 def _write_csv(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
@@ -111,14 +128,14 @@ def _write_csv(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
     with pyarrow.csv.CSVWriter(
         target, _csv_batch(nothing).schema
     ) as writer:  # the header comes even with no rows
-        for batch in reader:
+        for batch in _batches(reader):
             writer.write_batch(_csv_batch(batch))
 
 
 def _write_json(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
     _one_name_each(answer, "json")
     before = b"["
-    for batch in answer.to_arrow_reader():
+    for batch in _batches(answer.to_arrow_reader()):
         for row in batch.to_pylist():
             target.write(before + json.dumps(_plain(row), ensure_ascii=False, allow_nan=False).encode())
             before = b",\n"
@@ -129,11 +146,24 @@ def _write_parquet(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
     _one_name_each(answer, "parquet")
     reader = answer.to_arrow_reader()
     with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
-        for batch in reader:
+        for batch in _batches(reader):
             writer.write_batch(batch)
 
 
 _WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json, "parquet": _write_parquet}
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The reader's batches. An error of DuckDB's halfway comes through Arrow as an OSError, not of the disk."""
+    batches = iter(reader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except OSError as error:
+            raise UsageError(_one_line(error), _CHECK) from None
+        yield batch
 
 
 def _csv_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -195,7 +225,7 @@ def _one_name_each(answer: duckdb.DuckDBPyRelation, form: str) -> None:
     if twice:
         raise UsageError(
             f"Two columns of the answer are named {twice[0]}, which {form} cannot hold.",
-            f"Name one: {twice[0]} as other.",
+            f"Give one of them another name: ... as {twice[0]}_2.",
         )
 
 

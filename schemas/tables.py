@@ -242,6 +242,7 @@ _LIFECYCLE_METRICS = Table(
         Column("value", REAL, "numerator / denominator, divided once; null where the denominator is 0."),
         Column("unit", TEXT, "ratio, points, customers, visitors, orders, currency, minutes or hours."),
         Column("n", WHOLE, "Number of observations behind the value."),
+        Column("method", TEXT, "exact, or buckets (half a per cent wide) for quantiles of more than 100,000 values."),
         Column("status", TEXT, "final, or provisional while the period is not over or late outcomes can still arrive."),
     ),
 )

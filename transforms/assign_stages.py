@@ -49,7 +49,7 @@ def stages_of_events(touchpoints: pa.Table, sql: str, connection: duckdb.DuckDBP
 
 
 def assign_stages(shard: ShardTables, rules: StageRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
-    """Adds `stage` to the touchpoints, and the tables `journey_stages` and `lapses` (customer_no, at, reason)."""
+    """Adds `stage` to the touchpoints, and the tables `journey_stages` and `lapses` (customer_no, happened_at, reason)."""
     touchpoints = shard["touchpoints"]
     lapses = duck.select_windows(
         connection,
@@ -81,7 +81,7 @@ def _fill_and_run(touchpoints: pa.Table, given: pa.Array, lapses: pa.Table) -> t
     first = np.flatnonzero(changes(customer))
     stop = np.append(first[1:], n)
     lapse_customer = lapses["customer_no"].to_numpy()
-    lapse_time = lapses["at"].cast(pa.int64()).to_numpy()
+    lapse_time = lapses["happened_at"].cast(pa.int64()).to_numpy()
     behind = position_in_time(time, first[lapse_customer], stop[lapse_customer], lapse_time)
     rows = np.flatnonzero(code >= 0)
     place = np.concatenate((rows * 2, behind * 2 - 1))

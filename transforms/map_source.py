@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import apache_beam as beam
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -192,3 +193,30 @@ def type_columns(
         typed["extra"] = texts(answer)
     return pa.table(typed), findings
 
+
+
+class _MapSource(beam.DoFn):
+    def __init__(self, mappings: Mapping[str, SourceMapping], contracts: Contracts) -> None:
+        self._mappings, self._contracts = mappings, contracts
+
+    def setup(self) -> None:
+        self._connection = duck.connect()
+
+    def process(self, block: Block) -> Iterator[Candidates | beam.pvalue.TaggedOutput]:
+        if not block.records.num_rows:
+            return
+        try:
+            yield map_source(block, self._mappings[block.source], self._contracts, self._connection)
+        except UnreadableFile as error:
+            yield beam.pvalue.TaggedOutput("problems", error.problem)
+
+
+class MapSource(beam.PTransform):
+    """Blocks -> Candidates (main), and files that the source does not fit (`problems`)."""
+
+    def __init__(self, mappings: Mapping[str, SourceMapping], contracts: Contracts) -> None:
+        super().__init__()
+        self._mappings, self._contracts = mappings, contracts
+
+    def expand(self, blocks: beam.PCollection[Block]) -> beam.pvalue.DoOutputsTuple:
+        return blocks | beam.ParDo(_MapSource(self._mappings, self._contracts)).with_outputs("problems", main="candidates")

@@ -225,6 +225,15 @@ def _split_csv(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
             yield FileRange(file, range_start, position, header=header)
 
 
+def read_csv_header(file: InputFile) -> bytes:
+    """The header line of a CSV file. Raises UnreadableFile."""
+    with _open(file.path) as raw:
+        try:
+            return _csv_header(file, _Stream(raw, file.compression))[0]
+        except (OSError, EOFError, pa.ArrowException) as error:
+            raise UnreadableFile(file.path, f"breaks off or is damaged: {_one_line(error)}", "copy it again") from error
+
+
 def _csv_header(file: InputFile, stream: _Stream) -> tuple[bytes, int]:
     """The first record, without a BOM, and where the second begins; the stream stands there."""
     head = b""

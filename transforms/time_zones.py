@@ -37,6 +37,17 @@ class Months:
         place = np.searchsorted(np.array(begins), time, "right") - 1
         return pa.array(days, pa.date32()).take(pa.array(place))
 
+    def of_column(self, times: pa.ChunkedArray) -> pa.Array:
+        """As `of`, for a column of timestamps; null stays null."""
+        valid = np.asarray(times.is_valid().to_numpy())
+        months = self.of(times.drop_null().cast(pa.int64()).to_numpy())
+        place = np.cumsum(valid) - 1
+        return months.take(pa.array(place, mask=~valid))
+
+    def begins(self, day: datetime.date) -> int:
+        """Microseconds UTC at which a local day begins."""
+        return micros(datetime.datetime(day.year, day.month, day.day, tzinfo=zoneinfo.ZoneInfo(self.timezone)))
+
     def between(self, low: datetime.datetime, high: datetime.datetime) -> tuple[list[datetime.date], list[int]]:
         """The months that hold low to high: their first days, and the microseconds UTC at which they begin."""
         zone = zoneinfo.ZoneInfo(self.timezone)

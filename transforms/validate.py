@@ -7,11 +7,14 @@ contract code. Every broken rule of an event is reported, not only the first.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
+import apache_beam as beam
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -20,7 +23,7 @@ import pyarrow.compute as pc
 from schemas.contracts import Contracts, Field
 from schemas.tables import QUARANTINE_ERRORS
 from transforms import duck
-from transforms.batches import with_columns
+from transforms.batches import keyed_tables, with_columns
 from transforms.candidates import Block, Candidates, Finding, texts, valid_mask
 from transforms.timestamps import NO_OFFSET, OK, parse_rfc3339
 
@@ -475,3 +478,38 @@ def row_as_json(records: pa.Table, rows: np.ndarray) -> pa.Array:
         [json.dumps(row, default=str, ensure_ascii=False) for row in records.take(pa.array(rows)).to_pylist()],
         pa.string(),
     )
+
+
+class _Validate(beam.DoFn):
+    def __init__(self, contracts: Contracts, limits: Limits, shards: int) -> None:
+        self._contracts, self._limits, self._shards = contracts, limits, shards
+
+    def setup(self) -> None:
+        self._connection = duck.connect()
+
+    def process(self, element: Candidates | Validated) -> Iterator[Any]:
+        if isinstance(element, Candidates):
+            block = element.block
+            element = validate(element, self._contracts, self._limits, self._connection)
+            yield block.input_bytes, block.source, element.events
+        if element.quarantine.num_rows:
+            # Any key will do that spreads the files and is the same for each of them.
+            shard = zlib.crc32(element.quarantine["file"][0].as_py().encode()) % self._shards
+            yield beam.pvalue.TaggedOutput("quarantine", (shard, element.quarantine))
+        for tally in element.tallies:
+            yield beam.pvalue.TaggedOutput("tallies", tally)
+
+
+class Validate(beam.PTransform):
+    """Candidates (and Validated, passed on) -> (input bytes, source, accepted events), `quarantine`, `tallies`."""
+
+    def __init__(self, contracts: Contracts, limits: Limits, shards: int = 1) -> None:
+        super().__init__()
+        self._contracts, self._limits, self._shards = contracts, limits, shards
+
+    def expand(self, candidates: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
+        outputs = candidates | beam.ParDo(_Validate(self._contracts, self._limits, self._shards)).with_outputs(
+            "quarantine", "tallies", main="events"
+        )
+        keyed_tables(outputs.quarantine, int)
+        return outputs

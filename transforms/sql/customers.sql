@@ -25,16 +25,16 @@ active as (
 current as (select customer_no, stage, entered_at from journey_stages where is_open),
 -- Why a customer is churned: the event or the moment that put it there.
 churn_events as (
-    select customer_no, occurred_at as at, reason
+    select customer_no, occurred_at as happened_at, reason
     from touchpoints
     where event_type in ('cancellation', 'account_closed', 'renewal') and stage = 'churned'
     union all
-    select customer_no, at, reason from lapses
+    select customer_no, happened_at, reason from lapses
 ),
 reasons as (
-    select c.customer_no, arg_min(e.reason, e.at) as reason
+    select c.customer_no, arg_min(e.reason, e.happened_at) as reason
     from current as c
-    join churn_events as e on c.customer_no = e.customer_no and e.at >= c.entered_at
+    join churn_events as e on c.customer_no = e.customer_no and e.happened_at >= c.entered_at
     where c.stage = 'churned'
     group by c.customer_no
 )

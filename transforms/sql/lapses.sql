@@ -11,18 +11,18 @@ with orders as (
     where event_type = 'purchase' and opens_order and is_known
 ),
 lapses as (
-    select customer_no, occurred_at + to_days($inactivity_days::int) as at
+    select customer_no, occurred_at + to_days($inactivity_days::int) as happened_at
     from orders
     where
         occurred_at + to_days($inactivity_days::int) <= $as_of
         and (next_order_at is null or next_order_at > occurred_at + to_days($inactivity_days::int))
 )
-select l.customer_no, l.at, 'lapsed' as reason
+select l.customer_no, l.happened_at, 'lapsed' as reason
 from lapses as l
 where
     not exists (
         select 1 from subscriptions as s
-        where s.customer_no = l.customer_no and s.started_at <= l.at and (s.ended_at is null or s.ended_at > l.at)
+        where s.customer_no = l.customer_no and s.started_at <= l.happened_at and (s.ended_at is null or s.ended_at > l.happened_at)
     )
 union all
 select customer_no, ended_at, 'term_ended'

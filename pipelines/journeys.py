@@ -1,0 +1,102 @@
+"""The graph: which steps in which order, on one screen. docs/data-model.md draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from schemas.contracts import Contracts
+from schemas.tables import Table
+from transforms.assign_stages import AssignStages, StageRules
+from transforms.build_entities import BuildEntities, EntityRules
+from transforms.build_journeys import BuildJourneys, JourneyRules
+from transforms.find_duplicates import FindDuplicates
+from transforms.find_friction import FindFriction, FrictionRules
+from transforms.load_by_customer import LoadByCustomer
+from transforms.map_source import MapSource, SourceMapping
+from transforms.measure import Measure, MeasureRules
+from transforms.quarantine_examples import QuarantineExamples
+from transforms.read_blocks import InputFile, ReadBlocks, ReadLimits
+from transforms.stage_blocks import StageBlocks
+from transforms.stitch import Stitch, StitchRules
+from transforms.summarise_customers import CustomerRules, SummariseCustomers
+from transforms.validate import Limits, Validate
+from transforms.write_tables import GatherQuarantine, WriteListing, WriteShards, WriteTables
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the graph needs to know, made by run.py from the settings."""
+
+    files: tuple[InputFile, ...]
+    mappings: Mapping[str, SourceMapping]
+    contracts: Contracts
+    tables: Mapping[str, Table]
+    read: ReadLimits
+    limits: Limits
+    stitch: StitchRules
+    entities: EntityRules
+    stages: StageRules
+    journeys: JourneyRules
+    friction: FrictionRules
+    customers: CustomerRules
+    measure: MeasureRules
+    shards: int
+    run_id: str
+    folder: str  # of the run
+    blocks: str  # folder of staged blocks
+    listings: str  # folder of the listing
+
+
+def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
+    """Files to the tables of a run, and a listing of all that was written and counted."""
+    accepted = _accept(pipeline, plan)
+    staged = accepted["events"] | "StageBlocks" >> StageBlocks(plan.blocks, plan.shards)
+    duplicates = staged["identifiers"] | "FindDuplicates" >> FindDuplicates(plan.contracts, plan.shards)
+    loaded = (staged["staged"], duplicates) | "LoadByCustomer" >> LoadByCustomer(plan.shards)
+    shards = (
+        loaded["shards"]
+        | "Stitch" >> Stitch(plan.contracts, plan.stitch)
+        | "BuildEntities" >> BuildEntities(plan.entities)
+        | "AssignStages" >> AssignStages(plan.stages)
+        | "BuildJourneys" >> BuildJourneys(plan.journeys)
+        | "FindFriction" >> FindFriction(plan.friction)
+        | "SummariseCustomers" >> SummariseCustomers(plan.customers)
+    )
+    measured = shards | "Measure" >> Measure(
+        plan.measure, plan.tables["lifecycle_metrics"], plan.tables["stage_transitions"]
+    )
+    quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
+    files = (
+        shards | "WriteShards" >> WriteShards(plan.tables, plan.folder),
+        (measured, quarantine) | "WholeTables" >> beam.Flatten() | "WriteTables" >> WriteTables(plan.tables, plan.folder),
+    ) | "Files" >> beam.Flatten()
+    tallies = (accepted["tallies"], loaded["tallies"]) | "Tallies" >> beam.Flatten()
+    {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(plan.listings)
+
+
+def check(pipeline: beam.Pipeline, plan: Plan) -> None:
+    """Files to what would be quarantined, and why: reads, maps and validates, and writes the listing only."""
+    accepted = _accept(pipeline, plan)
+    examples = accepted["quarantine"] | "QuarantineExamples" >> QuarantineExamples()
+    {"tallies": accepted["tallies"], "problems": accepted["problems"], "examples": examples} | "WriteListing" >> (
+        WriteListing(plan.listings)
+    )
+
+
+def _accept(pipeline: beam.Pipeline, plan: Plan) -> dict[str, beam.PCollection]:
+    """Files to accepted events by block, quarantine, tallies and problems."""
+    read = pipeline | "Inputs" >> beam.Create(plan.files) | "ReadBlocks" >> ReadBlocks(plan.read)
+    mapped = read["blocks"] | "MapSource" >> MapSource(plan.mappings, plan.contracts)
+    validated = (mapped.candidates, read["unreadable"]) | "Candidates" >> beam.Flatten() | "Validate" >> Validate(
+        plan.contracts, plan.limits, plan.shards
+    )
+    problems = (read["problems"], mapped.problems) | "AllProblems" >> beam.Flatten()
+    return {
+        "events": validated.events,
+        "quarantine": validated.quarantine,
+        "tallies": validated.tallies,
+        "problems": problems,
+    }

@@ -1,0 +1,118 @@
+"""Before the pipeline starts: run the user's own SQL on tables without rows, so that a slip costs a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.errors import InputError, UsageError
+from pipelines.settings import Settings
+from transforms import duck
+from transforms.assign_stages import StageFileError, assign_stages, stages_of_events
+from transforms.build_entities import build_entities
+from transforms.build_journeys import build_journeys
+from transforms.find_friction import FrictionRules, find_friction
+from transforms.map_source import SourceMapping, run_select
+from transforms.measure import MeasureRules, measure
+from transforms.parse_csv import HeaderError, column_names
+from transforms.read_blocks import InputFile, UnreadableFile, read_csv_header
+from transforms.stitch import event_schema, stitch
+from transforms.summarise_customers import summarise_customers
+
+if TYPE_CHECKING:
+    from pipelines.journeys import Plan
+
+
+def check_plan(plan: Plan, settings: Settings) -> None:
+    """Raises UsageError or InputError, naming the file and the mend."""
+    connection = duck.connect()
+    _check_exclude(plan, settings, connection)
+    _check_stages_and_dictionary(plan, settings, connection)
+    for name, mapping in plan.mappings.items():
+        if mapping.source is not None:
+            _check_source(mapping, next(f for f in plan.files if f.source == name), plan, connection)
+
+
+def _check_exclude(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+    if settings.exclude is None:
+        return
+    events = event_schema(plan.contracts).empty_table()
+    _try(lambda: duck.select(connection, f"select ({settings.exclude})::boolean as out from events", {"events": events}),
+         "the setting `exclude`", "Correct the condition; it may use the columns of touchpoints.")  # fmt: skip
+
+
+def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+    """One event is enough: every step runs on it, the user's own SQL among them."""
+    event: dict[str, Any] = {
+        "customer_key": "preflight", "is_known": True, "contract": 0, "event_id": "preflight",
+        "event_type": plan.contracts.contracts[0].event_type, "occurred_at": settings.earliest,
+    }  # fmt: skip
+    one = pa.Table.from_pylist([event], event_schema(plan.contracts))
+    shard = build_entities(stitch([one], plan.contracts, plan.stitch), plan.entities, connection)
+    where = f"the stage file {settings.stages or 'assign_stages.sql'}"
+    _try(lambda: stages_of_events(shard["touchpoints"], plan.stages.sql, connection), where,
+         "Correct its SQL; transforms/sql/assign_stages.sql is the model.")  # fmt: skip
+    shard = build_journeys(assign_stages(shard, plan.stages, connection), plan.journeys, connection)
+    for kind in plan.friction.kinds:
+        rules = FrictionRules((kind,), plan.friction.as_of)
+        _try(lambda rules=rules: find_friction(shard, rules, connection), f"{kind.file[:-5]}.sql",
+             "Correct its SQL; docs/metrics.md says what it sees and must give.")  # fmt: skip
+    shard = find_friction(shard, plan.friction, connection)
+    shard = summarise_customers(shard, plan.customers, connection)
+    for metric in plan.measure.metrics:
+        rules = MeasureRules((metric,), plan.measure.as_of, plan.measure.months)
+        _try(lambda rules=rules: measure(shard, rules, connection), f"{metric.file[:-5]}.sql",
+             "Correct its SQL; docs/metrics.md says what it sees and must give.")  # fmt: skip
+
+
+def _try(action: Callable[[], object], where: str, mend: str) -> None:
+    try:
+        action()
+    except (duckdb.Error, pa.ArrowException, StageFileError, KeyError, ValueError) as error:
+        raise UsageError(f"{where[0].upper()}{where[1:]} fails: {' '.join(str(error).split())}.", mend) from error
+
+
+def _check_source(
+    mapping: SourceMapping, file: InputFile, plan: Plan, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """Run the SELECT on no record of the first file. An unreadable file is left to the pipeline, which names them all."""
+    source = mapping.source
+    assert source is not None
+    try:
+        empty = _without_rows(file)
+    except (UnreadableFile, HeaderError):
+        return
+    try:
+        run_select(file.path, empty, mapping, plan.contracts, connection)
+    except UnreadableFile as error:
+        if _names_missing_column(error):
+            raise InputError(f"{error.problem.file} {error.problem.what}.", _sentence(error.problem.mend)) from error
+        raise UsageError(f"{source.file}: {error.problem.what}.", "Correct the SQL of the description.") from error
+
+
+def _names_missing_column(error: UnreadableFile) -> bool:
+    """A column that the file does not have: the file may be the wrong one, so it is named first."""
+    cause = error.__cause__
+    return isinstance(cause, duckdb.BinderException) and "not found" in str(cause)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _without_rows(file: InputFile) -> pa.Table:
+    if file.format == "jsonl":
+        return pa.table({"record": pa.array([], pa.string())})
+    if file.format == "csv":
+        return pa.table({name: pa.array([], pa.string()) for name in column_names(read_csv_header(file))})
+    try:
+        with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            return pq.read_schema(stream).empty_table()
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableFile(file.path, str(error), "") from error

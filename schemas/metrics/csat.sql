@@ -1,0 +1,18 @@
+-- Satisfaction. Input: answers, tickets. An answer about a known ticket counts in the month of the ticket's opening.
+with rated as (
+    select
+        coalesce(t.opened_month, a.month) as month,
+        (a.score - a.scale_min) / (a.scale_max - a.scale_min) >= 0.75
+        or (a.scale_max - a.scale_min = 3 and a.score - a.scale_min >= 2) as is_satisfied
+    from answers as a
+    left join tickets as t
+        on
+            a.customer_no = t.customer_no
+            and a.ticket_id = t.ticket_id
+            and a.source is not distinct from t.source
+    where a.survey_type = 'csat'
+)
+select month, null::varchar as currency, count(*) filter (where is_satisfied) as numerator, count(*) as denominator,
+    count(*) as n, 0 as pending
+from rated
+group by grouping sets ((month), ())
