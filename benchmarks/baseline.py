@@ -67,9 +67,7 @@ def build(con: duckdb.DuckDBPyConnection) -> dict[str, float]:
     """Run each statement of baseline.sql in turn; return the seconds that each table took."""
     seconds: dict[str, float] = {}
     for statement in con.extract_statements(STATEMENTS.read_text(encoding="utf-8")):
-        words = next(
-            line for line in statement.query.splitlines() if line and not line.startswith("--")
-        ).split()
+        words = next(line for line in statement.query.splitlines() if line and not line.startswith("--")).split()
         name = words[2] if words[0] == "create" else " ".join(words).rstrip(";")
         began = time.perf_counter()
         con.execute(statement)
@@ -128,9 +126,7 @@ def moment(text: str) -> datetime:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run and print the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, required=True, help="the directory with the JSON lines")
     parser.add_argument("--output", type=Path, required=True, help="the directory for the Parquet files")
     parser.add_argument("--as-of", type=moment, required=True, help="what counts as now, with an offset")

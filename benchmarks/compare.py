@@ -86,9 +86,7 @@ def measure(command: Sequence[str], log: Path) -> Cost:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise RunError(
-            f"exit status {child.returncode} from: {' '.join(command)}\n{tail}\n(all of it: {log})"
-        )
+        raise RunError(f"exit status {child.returncode} from: {' '.join(command)}\n{tail}\n(all of it: {log})")
     scale = 1024 if platform.system() == "Linux" else 1024 * 1024  # kilobytes on Linux, bytes on macOS
     return Cost(usage.ru_utime, usage.ru_stime, wall, usage.ru_maxrss / scale)
 
@@ -183,15 +181,11 @@ def prepare(events: int, seed: int, workdir: Path) -> tuple[Path, dict[str, Any]
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and refuse what cannot work before anything runs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=5_000_000, help="lines of input")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs")
-    parser.add_argument(
-        "--workdir", type=Path, default=Path("benchmark-work"), help="events, outputs and logs"
-    )
+    parser.add_argument("--workdir", type=Path, default=Path("benchmark-work"), help="events, outputs and logs")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of DuckDB in the baseline")
     parser.add_argument("--parcours", type=Path, default=Path(sys.executable).with_name("parcours"),
                         help="the console script (default: the one beside this Python)")  # fmt: skip
@@ -200,9 +194,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.runs < 1:
         parser.error("--runs must be at least 1")
     if not options.parcours.exists():
-        parser.error(
-            f"{options.parcours} does not exist: install Parcours beside this Python (pip install .)"
-        )
+        parser.error(f"{options.parcours} does not exist: install Parcours beside this Python (pip install .)")
     return options
 
 

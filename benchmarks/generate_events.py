@@ -198,8 +198,7 @@ def draw_sessions(world: World, rng: np.random.Generator, count: int, begin: int
         intent=np.where(shopping, intent, 0),
         channel=rng.choice(len(CHANNELS), count, p=(0.28, 0.24, 0.15, 0.12, 0.10, 0.06, 0.05)),
         begins=START + day * DAY + hour * HOUR + rng.integers(0, HOUR, count),
-        length=4
-        + np.minimum(rng.poisson(rng.gamma(3.0, (MEAN_SESSION - 4) / 3.0, count)), 80).astype(np.int64),
+        length=4 + np.minimum(rng.poisson(rng.gamma(3.0, (MEAN_SESSION - 4) / 3.0, count)), 80).astype(np.int64),
     )
 
 
@@ -247,9 +246,7 @@ def fill_visits(made: Frame, rng: np.random.Generator, intent: Ints, from_end: I
     visit = made["type"] == TYPE["site_visit"]
     page_kind = rng.choice(6, rows, p=(0.15, 0.20, 0.45, 0.06, 0.08, 0.06))
     for step in (1, 2, 3):
-        page_kind = np.where(
-            (intent >= step) & (from_end == intent - step), PAGE["cart"] + step - 1, page_kind
-        )
+        page_kind = np.where((intent >= step) & (from_end == intent - step), PAGE["cart"] + step - 1, page_kind)
     status = np.where(rng.random(rows) < 0.985, 200, rng.choice((404, 500, 503), rows))
     made["page_kind"][visit] = page_kind[visit]
     made["page"][visit] = np.minimum(rng.zipf(1.3, rows), 99_999)[visit]
@@ -288,11 +285,7 @@ def buy(sessions: Sessions, world: World, rng: np.random.Generator) -> list[Fram
     order = world.number("order", len(bought))
     lines = rng.choice((1, 2, 3), len(bought), p=(0.55, 0.28, 0.17))
     of = np.repeat(np.arange(len(bought)), lines)
-    paid_at = (
-        sessions.ends[bought]
-        + rng.integers(15, 120, len(bought)) * SECOND
-        + rng.integers(0, SECOND, len(bought))
-    )
+    paid_at = sessions.ends[bought] + rng.integers(15, 120, len(bought)) * SECOND + rng.integers(0, SECOND, len(bought))
     within = np.arange(len(of)) - (np.cumsum(lines) - lines)[of]
     who = {
         "customer": sessions.customer[bought],
@@ -364,9 +357,7 @@ def buy(sessions: Sessions, world: World, rng: np.random.Generator) -> list[Fram
     return [purchases, offers, failed, refunds, *surveys]
 
 
-def ask(
-    kind: str, world: World, rng: np.random.Generator, at: Ints, owner: Frame, **entity: Ints
-) -> list[Frame]:
+def ask(kind: str, world: World, rng: np.random.Generator, at: Ints, owner: Frame, **entity: Ints) -> list[Frame]:
     """Send surveys and answer four in ten of them."""
     rows = len(at)
     survey = world.number("survey", rows)
@@ -398,9 +389,7 @@ def contact(sessions: Sessions, world: World, rng: np.random.Generator) -> list[
     ticket = world.number("ticket", rows)
     owner: Frame = {"customer": sessions.customer[some], "email_only": np.zeros(rows, np.int64)}
     opened_at = sessions.ends[some] + (rng.exponential(2 * HOUR, rows)).astype(np.int64) + 60 * SECOND
-    replied_at = opened_at + np.clip(rng.lognormal(1.3, 1.3, rows) * HOUR, 2 * 60 * SECOND, 20 * DAY).astype(
-        np.int64
-    )
+    replied_at = opened_at + np.clip(rng.lognormal(1.3, 1.3, rows) * HOUR, 2 * 60 * SECOND, 20 * DAY).astype(np.int64)
     asked_at = replied_at + (rng.exponential(3 * HOUR, rows)).astype(np.int64) + SECOND
     again_at = asked_at + (rng.exponential(5 * HOUR, rows)).astype(np.int64) + SECOND
     longer, solved = rng.random(rows) < 0.45, rng.random(rows) < 0.9
@@ -476,9 +465,7 @@ def subscribe(sessions: Sessions, world: World, rng: np.random.Generator) -> lis
     reason = rng.integers(0, 5, rows)
     leaving: Frame = what | {"reason": reason, "voluntary": np.ones(rows, np.int64)}
     return [
-        frame(
-            rows, type=TYPE["subscription_started"], at=started_at, plan=plan, auto_renews=1, **what, **price
-        ),
+        frame(rows, type=TYPE["subscription_started"], at=started_at, plan=plan, auto_renews=1, **what, **price),
         renewals,
         take(frame(rows, type=TYPE["renewal"], at=last_term, outcome=1, **what, **price), declined),
         take(
@@ -582,9 +569,7 @@ def uuids(seed: int, numbers: Ints) -> pa.StringArray:
     return texts(matrix)
 
 
-DAY_TEXT = np.frombuffer(
-    "".join(str(FIRST_DAY + day) for day in range(DAYS + 40)).encode(), np.uint8
-).reshape(-1, 10)
+DAY_TEXT = np.frombuffer("".join(str(FIRST_DAY + day) for day in range(DAYS + 40)).encode(), np.uint8).reshape(-1, 10)
 
 
 def times(
@@ -613,9 +598,7 @@ def decimals(values: Ints, places: int) -> pa.Array:
     """Render whole units as decimal text (1234 -> 12.34); the smallest number stands for absent."""
     present = pa.array(values, mask=values == -1)
     scale = 10**places
-    text = pc.cast(
-        pc.floor(pc.divide(pc.abs(present).cast(pa.float64()), scale)).cast(pa.int64()), pa.string()
-    )
+    text = pc.cast(pc.floor(pc.divide(pc.abs(present).cast(pa.float64()), scale)).cast(pa.int64()), pa.string())
     rest = identifiers(".", np.abs(values) % scale, places)
     sign = pa.array(np.where(values < -1, "-", ""), pa.string())
     return pc.binary_join_element_wise(sign, text, rest, "")
@@ -658,12 +641,8 @@ def render(rows: Frame, numbers: Ints, seed: int, damage: Ints) -> pa.Array:
         ("email", blank(e_mails(rows, hidden), nobody)),
         ("campaign_id", identifiers("cmp", rows["campaign"], 3)),
     ]
-    quoted += [
-        (name, identifiers(prefix, rows[name], width)) for name, (prefix, width) in IDENTIFIERS.items()
-    ]
-    url = pc.binary_join_element_wise(
-        words(PAGE_STEMS, rows["page_kind"]), identifiers("", rows["page"], 5), "/"
-    )
+    quoted += [(name, identifiers(prefix, rows[name], width)) for name, (prefix, width) in IDENTIFIERS.items()]
+    url = pc.binary_join_element_wise(words(PAGE_STEMS, rows["page_kind"]), identifiers("", rows["page"], 5), "/")
     quoted.append(("page_url", blank(url, damaged("missing_required"))))
     quoted += [(name, words(vocabulary, rows[name])) for name, vocabulary in WORDS.items()]
     bare: list[tuple[str, pa.Array]] = [(name, decimals(rows[name], 2)) for name in CENTS]
@@ -674,9 +653,7 @@ def render(rows: Frame, numbers: Ints, seed: int, damage: Ints) -> pa.Array:
     bare = [
         (
             name,
-            pc.if_else(in_string, pc.binary_join_element_wise('"', v, '"', ""), v)
-            if name == "load_ms"
-            else v,
+            pc.if_else(in_string, pc.binary_join_element_wise('"', v, '"', ""), v) if name == "load_ms" else v,
         )
         for name, v in bare
     ]
@@ -771,9 +748,7 @@ class Stream:
         self.late_lines = [[] for _ in range(self.slices)]
         resent, bad = round(self.events * RESENT_SHARE), round(self.events * BAD_SHARE)
         self.tally.update(distinct_events=self.events - resent - bad, resent=resent, bad_total=bad)
-        self.quotas = [
-            shares(self.tally[name], self.slices) for name in ("distinct_events", "resent", "bad_total")
-        ]
+        self.quotas = [shares(self.tally[name], self.slices) for name in ("distinct_events", "resent", "bad_total")]
 
     def next_slice(self) -> pa.Buffer:
         """Make the lines of the next slice of the year."""
@@ -795,9 +770,7 @@ class Stream:
 
     def count(self, sound: Frame, damage: Ints, late: int) -> None:
         """Add one slice to the tally."""
-        self.tally.update(
-            resent_with_later_received_at=late, email_only=int((sound["email_only"] == 1).sum())
-        )
+        self.tally.update(resent_with_later_received_at=late, email_only=int((sound["email_only"] == 1).sum()))
         self.types.update(
             {TYPES[t]: int(n) for t, n in zip(*np.unique(sound["type"], return_counts=True), strict=True)}
         )
@@ -836,25 +809,17 @@ def generate(events: int, seed: int, output: Path, files: int, file_format: str)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and write the files."""
     parser = argparse.ArgumentParser(description="Write seeded, realistic touchpoint events as JSON lines.")
-    parser.add_argument(
-        "--events", type=int, default=5_000_000, help="lines to write, bad and resent ones included"
-    )
+    parser.add_argument("--events", type=int, default=5_000_000, help="lines to write, bad and resent ones included")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="the directory for the files and truth.json"
-    )
+    parser.add_argument("--output", type=Path, required=True, help="the directory for the files and truth.json")
     parser.add_argument("--files", type=int, default=4, help="how many files to write (in order of time)")
     parser.add_argument("--format", choices=("jsonl", "jsonl.gz", "jsonl.zst"), default="jsonl")
     options = parser.parse_args(arguments)
     if options.files < 1 or options.seed < 0 or options.events < MINIMUM_PER_FILE * options.files:
-        parser.error(
-            f"--events must be at least {MINIMUM_PER_FILE} for each of --files, and --seed at least 0"
-        )
+        parser.error(f"--events must be at least {MINIMUM_PER_FILE} for each of --files, and --seed at least 0")
     names = {f"events-{number:03d}.{options.format}" for number in range(options.files)}
     if strangers := sorted(p.name for p in options.output.glob("events-*") if p.name not in names):
-        parser.error(
-            f"{options.output} holds {strangers[0]}, which is not of this set: empty it or name another"
-        )
+        parser.error(f"{options.output} holds {strangers[0]}, which is not of this set: empty it or name another")
     truth = generate(options.events, options.seed, options.output, options.files, options.format)
     json.dump(
         {name: truth[name] for name in ("lines", "distinct_events", "resent", "bad_total", "bytes")},

@@ -136,7 +136,7 @@ def _through(store: Store, run: Run, manifest: Manifest) -> Any:
 
     sizes = {f"{run.folder}/{file.path}": file.bytes for file in manifest.files}
 
-    class LakeFiles(AbstractFileSystem):  # type: ignore[misc]
+    class LakeFiles(AbstractFileSystem):
         protocol = run.folder.partition("://")[0]
         cachable = False
 

@@ -9,8 +9,9 @@ import dataclasses
 import difflib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -46,9 +47,14 @@ def status_of(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("parcours: interrupted", err=True)
         return 130
-    except BrokenPipeError:  # the reader, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return _reader_left()
+
+
+def _reader_left() -> int:
+    """The reader of our output, such as head, has had enough: end as quietly as other commands do."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its exit
+    return 128 + signal.SIGPIPE
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -85,9 +91,7 @@ def _reads_events(command: _T) -> _T:
                 required=True,
                 help="Files to read, a quoted pattern; SOURCE is one of parcours sources. Repeat for more.",
             ),
-            click.option(
-                "--as-of", metavar="T", help="The moment taken as now, RFC 3339. Default: the clock."
-            ),
+            click.option("--as-of", metavar="T", help="The moment taken as now, RFC 3339. Default: the clock."),
             click.option("--settings", metavar="FILE", help="Settings, in TOML."),
             click.option(
                 "--lookup",
@@ -129,9 +133,7 @@ def parcours() -> None:
     """
 
 
-@parcours.command(
-    context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on."
-)
+@parcours.command(context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on.")
 @click.option(
     "--output",
     "lake",
@@ -168,7 +170,7 @@ def run(
     from pipelines.settings import load_settings
 
     loaded = load_settings(settings, as_of=as_of, identity_policy=identity_policy)
-    with _importing_beam():
+    with _quiet_imports():
         from pipelines import run as pipeline
     from pipelines.progress import Progress
     from pipelines.summary import render, sums_hold
@@ -185,9 +187,7 @@ def run(
     return 0 if result.published and sums_hold(result.tallies) else 1
 
 
-@parcours.command(
-    context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on."
-)
+@parcours.command(context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on.")
 @_reads_events
 def check(
     inputs: tuple[str, ...],
@@ -210,7 +210,7 @@ def check(
     from pipelines.settings import load_settings
 
     loaded = load_settings(settings, as_of=as_of)
-    with _importing_beam():
+    with _quiet_imports():
         from pipelines import run as pipeline
     from pipelines.progress import Progress
     from pipelines.summary import render_check
@@ -238,7 +238,7 @@ def check(
 )
 @click.option("--output", metavar="FILE", help="Write the answer to a file.")
 @click.argument("sql")
-def query(lake: str, sql: str, form: Any, output: str | None) -> None:
+def query(lake: str, sql: str, form: Any, output: str | None) -> int:
     """Ask the published run a question in SQL.
 
     \b
@@ -250,28 +250,40 @@ def query(lake: str, sql: str, form: Any, output: str | None) -> None:
     """
     from pipelines.query import query as ask
 
-    ask(lake, sys.stdin.read() if sql == "-" else sql, form, output)
+    try:
+        with _quiet_imports():  # a lake on an object store is read through Beam
+            ask(lake, sys.stdin.read() if sql == "-" else sql, form, output)
+    except BrokenPipeError:  # click would make it an exit status of 1: refused
+        return _reader_left()
+    return 0
 
 
 @parcours.command()
-@click.option("--settings", metavar="FILE", help="Settings that name a folder of your own metrics.")
+@click.option("--settings", metavar="FILE", help="Settings that name folders of your own metrics and friction.")
 @click.argument("name", required=False)
 def metrics(name: str | None, settings: str | None) -> None:
-    """List the metrics, or explain one by its NAME.
+    """Explain the metrics and the kinds of friction.
+
+    Lists them, or says all of the one with this NAME.
 
     \b
-    parcours metrics churn_rate
+    parcours metrics repurchase_rate
     """
-    from schemas.dictionary import load_metrics
+    from schemas.dictionary import load_friction, load_metrics
 
     with _describing():
         known = load_metrics(_folder("metrics", settings))
+        friction = load_friction(_folder("friction", settings))
     if name is None:
-        _print_pairs((entry.name, _first_sentence(entry)) for entry in known.values())
+        click.echo("Metrics (table lifecycle_metrics)\n")
+        _print_pairs((metric.name, _with_statistics(metric)) for metric in known.values())
+        click.echo("\nKinds of friction (table friction_points)\n")
+        _print_pairs((kind.kind, kind.description) for kind in friction.values())
         click.echo("\nparcours metrics NAME explains one.")
         return
-    metric = _named(name, known, "metric")
-    _print_pairs((label, value) for label, value in _told(metric))
+    named: dict[str, Any] = {**known, **friction}
+    named |= {published: metric for metric in known.values() for published in metric.published_names}
+    _print_pairs(_told(_named(name, named, "metric")))
 
 
 @parcours.command()
@@ -290,9 +302,7 @@ def tables(name: str | None, settings: str | None) -> None:
     with _describing():
         known = all_tables(load_contracts(_folder("contracts", settings)))
     if name is None:
-        _print_pairs(
-            (table.name, f"{table.description} One row is {table.grain}.") for table in known.values()
-        )
+        _print_pairs((table.name, f"{table.description} One row is {table.grain}.") for table in known.values())
         click.echo("\nparcours tables NAME lists the columns of one.")
         return
     table = _named(name, known, "table")
@@ -333,7 +343,7 @@ def demo(lake: str) -> Any:
     \b
     parcours demo --output demo-lake
     """
-    with _importing_beam():
+    with _quiet_imports():
         from pipelines import demo as story
 
     return story.main(lake)
@@ -343,7 +353,7 @@ def demo(lake: str) -> Any:
 
 
 @contextlib.contextmanager
-def _importing_beam() -> Iterator[None]:
+def _quiet_imports() -> Iterator[None]:
     """Beam warns of extras that are absent while it is imported, and sets up logging: ours comes after it."""
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, force=True)
     yield
@@ -360,6 +370,8 @@ def _beam_args(runner: str, given: Sequence[str]) -> list[str]:
     on.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+    from apache_beam.runners.runner import create_runner
 
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
@@ -376,22 +388,26 @@ def _beam_args(runner: str, given: Sequence[str]) -> list[str]:
             if near:
                 raise UsageError(f"There is no option {option}.", f"Did you mean {near[0]}?")
             if runner in _LOCAL_RUNNERS:
-                raise UsageError(
-                    f"Neither Parcours nor Beam has an option {option}.", "See parcours run --help."
-                )
+                raise UsageError(f"Neither Parcours nor Beam has an option {option}.", "See parcours run --help.")
         elif not previous.startswith("--") or "=" in previous:
             raise UsageError(
                 f"{word!r} belongs to no option.",
                 "If the shell made several files of a pattern, quote it: --input 'events/*.jsonl'.",
             )
         previous = word
-    return [f"--runner={runner}", *given]
+
+    args = [f"--runner={runner}", *given]
+    try:
+        missing = PipelineOptionsValidator(PipelineOptions(args), create_runner(runner)).validate()
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"The runner {runner} cannot be used: {error}", "The usual one is FnApiRunner.") from None
+    if missing:
+        raise UsageError(f"The runner {runner} cannot start: {' '.join(missing)}", "Add these options of Beam's.")
+    return args
 
 
 def _refuse_beam_option(message: str) -> NoReturn:
-    raise UsageError(
-        f"Beam refuses an option: {message}.", "See parcours run --help, and the options of your runner."
-    )
+    raise UsageError(f"Beam refuses an option: {message}.", "See parcours run --help, and the options of your runner.")
 
 
 @contextlib.contextmanager
@@ -422,23 +438,21 @@ def _named(name: str, known: Any, kind: str) -> Any:
 
 
 def _told(entry: Any) -> Iterator[tuple[str, str]]:
-    """The fields of a dictionary entry, in its own order, as label and text."""
+    """A dictionary entry as label and text, in its own order; its SQL is named, not printed."""
     for part in dataclasses.fields(entry):
         value = getattr(entry, part.name)
-        if value not in (None, "", (), [], {}):
-            yield part.name.replace("_", " "), _as_text(value)
+        if part.name in ("sql", "shape", "divisor", "accumulates") or not value:
+            continue
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{name} = {given}" for name, given in value.items())
+        elif isinstance(value, tuple):
+            value = ", ".join(value)
+        yield part.name.replace("_", " "), value.removesuffix(".toml") + ".sql" if part.name == "file" else value
 
 
-def _as_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_as_text(part)}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(_as_text(part) for part in value)
-    return str(value)
-
-
-def _first_sentence(entry: Any) -> str:
-    return next((text for label, text in _told(entry) if label != "name"), "")
+def _with_statistics(metric: Any) -> str:
+    published = ", ".join(f"_{statistic}" for statistic in metric.statistics)
+    return f"{metric.description} ({published})" if published else metric.description
 
 
 def _print_pairs(pairs: Iterable[tuple[str, str]]) -> None:

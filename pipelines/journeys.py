@@ -71,10 +71,14 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         shards | "WriteShards" >> WriteShards(plan.tables, plan.folder),
-        (measured, quarantine) | "WholeTables" >> beam.Flatten() | "WriteTables" >> WriteTables(plan.tables, plan.folder),
+        (measured, quarantine)
+        | "WholeTables" >> beam.Flatten()
+        | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()
     tallies = (accepted["tallies"], loaded["tallies"]) | "Tallies" >> beam.Flatten()
-    {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(plan.listings)
+    {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(
+        plan.listings
+    )
 
 
 def check(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -90,13 +94,8 @@ def _accept(pipeline: beam.Pipeline, plan: Plan) -> dict[str, beam.PCollection]:
     """Files to accepted events by block, quarantine, tallies and problems."""
     read = pipeline | "Inputs" >> beam.Create(plan.files) | "ReadBlocks" >> ReadBlocks(plan.read)
     mapped = read["blocks"] | "MapSource" >> MapSource(plan.mappings, plan.contracts)
-    validated = (mapped.candidates, read["unreadable"]) | "Candidates" >> beam.Flatten() | "Validate" >> Validate(
+    validated = (mapped.candidates, read["unreadable"]) | "Validate" >> Validate(
         plan.contracts, plan.limits, plan.shards
     )
     problems = (read["problems"], mapped.problems) | "AllProblems" >> beam.Flatten()
-    return {
-        "events": validated.events,
-        "quarantine": validated.quarantine,
-        "tallies": validated.tallies,
-        "problems": problems,
-    }
+    return {**validated, "problems": problems}

@@ -107,9 +107,7 @@ class Lake:
         try:
             data = self.store.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(
-                f"The lake {self.path} has no whole run {run_id}.", f"There is no {path}."
-            ) from None
+            raise UsageError(f"The lake {self.path} has no whole run {run_id}.", f"There is no {path}.") from None
         try:
             return Manifest.from_bytes(data)
         except (ValueError, KeyError, TypeError):
@@ -186,9 +184,7 @@ class Lake:
             except ValueError:
                 continue  # cut off: its writer died, and another attempt wrote its own
             return Listing(
-                files=tuple(
-                    sorted((File(**entry) for entry in given["files"]), key=lambda f: (f.table, f.path))
-                ),
+                files=tuple(sorted((File(**entry) for entry in given["files"]), key=lambda f: (f.table, f.path))),
                 tallies=tuple(given["tallies"]),
                 problems=tuple(given["problems"]),
             )
@@ -228,16 +224,12 @@ class Lake:
             as_of=utc_text(as_of),
             settings=dict(settings),
             inputs=tuple(dict(entry) for entry in inputs),
-            tables=tuple(
-                table_entry(t, versions.get(name, "1-0-0"), rows[name]) for name, t in tables.items()
-            ),
+            tables=tuple(table_entry(t, versions.get(name, "1-0-0"), rows[name]) for name, t in tables.items()),
             files=listed,
             tallies=tuple(dict(entry) for entry in tallies),
         )
         if self.store.exists(run.manifest):
-            raise Refused(
-                f"Run {run.run_id} already has a manifest.", "A run is written once: start a new one."
-            )
+            raise Refused(f"Run {run.run_id} already has a manifest.", "A run is written once: start a new one.")
         with _writing(self.path):
             # The data first, then the list of it: no power cut can leave a published run with half a file.
             self.store.settle(f"{run.folder}/{file.path}" for file in listed)

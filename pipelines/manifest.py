@@ -92,9 +92,7 @@ class Manifest:
                 | {
                     "inputs": tuple(given["inputs"]),
                     "tables": tuple(
-                        TableEntry(
-                            **(entry | {"key": tuple(entry["key"]), "columns": tuple(entry["columns"])})
-                        )
+                        TableEntry(**(entry | {"key": tuple(entry["key"]), "columns": tuple(entry["columns"])}))
                         for entry in given["tables"]
                     ),
                     "files": tuple(File(**entry) for entry in given["files"]),

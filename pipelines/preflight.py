@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -27,6 +28,8 @@ from transforms.summarise_customers import summarise_customers
 
 if TYPE_CHECKING:
     from pipelines.journeys import Plan
+
+_MEND_ENTRY = "Correct its SQL; docs/metrics.md says what it sees and must give."
 
 
 def check_plan(plan: Plan, settings: Settings) -> None:
@@ -60,15 +63,13 @@ def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duc
          "Correct its SQL; transforms/sql/assign_stages.sql is the model.")  # fmt: skip
     shard = build_journeys(assign_stages(shard, plan.stages, connection), plan.journeys, connection)
     for kind in plan.friction.kinds:
-        rules = FrictionRules((kind,), plan.friction.as_of)
-        _try(lambda rules=rules: find_friction(shard, rules, connection), f"{kind.file[:-5]}.sql",
-             "Correct its SQL; docs/metrics.md says what it sees and must give.")  # fmt: skip
+        find_one = partial(find_friction, shard, FrictionRules((kind,), plan.friction.as_of), connection)
+        _try(find_one, f"{kind.file[:-5]}.sql", _MEND_ENTRY)
     shard = find_friction(shard, plan.friction, connection)
     shard = summarise_customers(shard, plan.customers, connection)
     for metric in plan.measure.metrics:
         rules = MeasureRules((metric,), plan.measure.as_of, plan.measure.months)
-        _try(lambda rules=rules: measure(shard, rules, connection), f"{metric.file[:-5]}.sql",
-             "Correct its SQL; docs/metrics.md says what it sees and must give.")  # fmt: skip
+        _try(partial(measure, shard, rules, connection), f"{metric.file[:-5]}.sql", _MEND_ENTRY)
 
 
 def _try(action: Callable[[], object], where: str, mend: str) -> None:
@@ -78,9 +79,7 @@ def _try(action: Callable[[], object], where: str, mend: str) -> None:
         raise UsageError(f"{where[0].upper()}{where[1:]} fails: {' '.join(str(error).split())}.", mend) from error
 
 
-def _check_source(
-    mapping: SourceMapping, file: InputFile, plan: Plan, connection: duckdb.DuckDBPyConnection
-) -> None:
+def _check_source(mapping: SourceMapping, file: InputFile, plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
     """Run the SELECT on no record of the first file. An unreadable file is left to the pipeline, which names them all."""
     source = mapping.source
     assert source is not None

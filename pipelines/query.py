@@ -94,9 +94,7 @@ def _target(output: str | None) -> Iterator[BinaryIO]:
             path.unlink()
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
-            raise UsageError(
-                f"{output} cannot be written: {reason}.", "Give --output another file."
-            ) from None
+            raise UsageError(f"{output} cannot be written: {reason}.", "Give --output another file.") from None
         raise
 
 
@@ -109,8 +107,8 @@ def _write_table(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
             # DuckDB fits the box to the terminal, and says how many rows and columns it leaves out.
             rows.show(max_width=shutil.get_terminal_size().columns, max_rows=_ROWS_ON_A_TERMINAL)
         else:
-            rows = rows.limit(_ROWS_OF_A_TABLE)
-            rows.show(max_width=_NO_LIMIT, max_rows=_NO_LIMIT, max_col_width=_NO_LIMIT)
+            first = rows.limit(_ROWS_OF_A_TABLE)
+            first.show(max_width=_NO_LIMIT, max_rows=_NO_LIMIT, max_col_width=_NO_LIMIT)
     target.write(drawn.getvalue().rstrip("\n").encode() + b"\n")
     if len(rows) > _ROWS_OF_A_TABLE:
         target.flush()
@@ -122,12 +120,8 @@ def _write_table(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
 
 def _write_csv(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
     reader = answer.to_arrow_reader()
-    nothing = pa.RecordBatch.from_arrays(
-        [pa.array([], part.type) for part in reader.schema], schema=reader.schema
-    )
-    with pyarrow.csv.CSVWriter(
-        target, _csv_batch(nothing).schema
-    ) as writer:  # the header comes even with no rows
+    nothing = pa.RecordBatch.from_arrays([pa.array([], part.type) for part in reader.schema], schema=reader.schema)
+    with pyarrow.csv.CSVWriter(target, _csv_batch(nothing).schema) as writer:  # the header comes even with no rows
         for batch in _batches(reader):
             writer.write_batch(_csv_batch(batch))
 
@@ -154,7 +148,7 @@ _WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json, "parq
 
 
 def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The reader's batches. An error of DuckDB's halfway comes through Arrow as an OSError, not of the disk."""
+    """The reader's batches. An error of DuckDB's comes through Arrow as an OSError, not of the disk."""
     batches = iter(reader)
     while True:
         try:
@@ -167,9 +161,7 @@ def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 
 def _csv_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [_csv_column(column) for column in batch.columns], names=batch.schema.names
-    )
+    return pa.RecordBatch.from_arrays([_csv_column(column) for column in batch.columns], names=batch.schema.names)
 
 
 def _csv_column(column: pa.Array) -> pa.Array:
@@ -233,10 +225,7 @@ def _sql_error(con: duckdb.DuckDBPyConnection, error: duckdb.Error) -> UsageErro
     message = _one_line(error)
     mend = _CHECK
     if isinstance(error, duckdb.CatalogException) and "Table with name" in message:
-        names = [
-            name
-            for (name,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()
-        ]
+        names = [name for (name,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()]
         mend = "The tables are: " + ", ".join(names) + "."
         message = message.partition(" Did you mean")[0]  # it may point at a table of DuckDB's own
     return UsageError(message, mend)

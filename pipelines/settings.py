@@ -34,9 +34,7 @@ def parse_time(value: object) -> datetime:
             raise ValueError("is not a time with an offset; write it as 2026-11-21T23:59:00Z")
         day, clock, fraction, offset = match.groups()
         text = f"{day}T{clock}{(fraction or '')[:7]}{'+00:00' if offset in 'Zz' else offset}"
-        value = datetime.fromisoformat(
-            text
-        )  # a day or an hour that does not exist: its ValueError says which
+        value = datetime.fromisoformat(text)  # a day or an hour that does not exist: its ValueError says which
     if not isinstance(value, datetime):
         raise ValueError("is not a time with an offset; write it as 2026-11-21T23:59:00Z")
     if value.tzinfo is None:
@@ -104,9 +102,7 @@ class Settings(BaseModel):
     session_gap_minutes: int = Field(
         default=30, ge=1, le=1440, description="A longer pause than this many minutes ends a session."
     )
-    journey_silence_days: int = Field(
-        default=90, ge=1, le=3650, description="This many days of silence end a journey."
-    )
+    journey_silence_days: int = Field(default=90, ge=1, le=3650, description="This many days of silence end a journey.")
     inactivity_days: int = Field(
         default=90, ge=1, le=3650, description="A buyer lapses this many days after the last order."
     )
@@ -158,13 +154,9 @@ def _read_toml(path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise UsageError(
-            f"The settings file {path} does not exist.", "Check the path given to --settings."
-        ) from None
+        raise UsageError(f"The settings file {path} does not exist.", "Check the path given to --settings.") from None
     except OSError as error:
-        raise UsageError(
-            f"The settings file {path} cannot be read: {error.strerror}.", "Give a TOML file."
-        ) from None
+        raise UsageError(f"The settings file {path} cannot be read: {error.strerror}.", "Give a TOML file.") from None
     except UnicodeDecodeError:
         raise UsageError(f"The settings file {path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
@@ -185,20 +177,16 @@ def _relative_to(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 def _usage_error(error: ValidationError, path: str | None, on_command_line: Mapping[str, Any]) -> UsageError:
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else ""
-    where = (
-        "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
-    )
+    where = "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+        near = difflib.get_close_matches(field, Settings.model_fields, n=2)
         mend = (
-            f"Did you mean {near[0]}?"
+            f"Did you mean {' or '.join(near)}?"
             if near
             else "The settings are: " + ", ".join(Settings.model_fields) + "."
         )
         return UsageError(f"{where} is not a setting.", mend)
-    inner = "".join(
-        f".{part}" for part in first["loc"][1:] if part not in ("int", "float", "constrained-float")
-    )
+    inner = "".join(f".{part}" for part in first["loc"][1:] if part not in ("int", "float", "constrained-float"))
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         reason = reason[0].lower() + reason[1:]

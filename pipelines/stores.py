@@ -155,9 +155,7 @@ class _ObjectStore:
 
     def glob(self, folder: str, pattern: str) -> dict[str, int]:
         [result] = self._files.match([f"{folder}/{pattern}"])
-        found = {
-            item.path: int(item.size_in_bytes) for item in result.metadata_list if not item.path.endswith("/")
-        }
+        found = {item.path: int(item.size_in_bytes) for item in result.metadata_list if not item.path.endswith("/")}
         return dict(sorted(found.items()))
 
     def delete(self, folder: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 _UNKNOWN_FIELDS_SHOWN = 10
+_LETTERS_SHOWN = 300
 
 
 class RunResult(Protocol):
@@ -84,36 +85,36 @@ def render(result: RunResult) -> str:
 
 
 def render_check(result: RunResult) -> str:
-    """What `parcours check` found: the sums, and each code with one record that broke it."""
-    lines = _sums(result) + _quarantine(result) + _unknown_fields(result)
+    """What `parcours check` found: each code with one record that broke it. Duplicates need a run."""
+    count = totals(result.tallies)
+    fine = count["events_in"] - count["quarantined_events"] - count["after_as_of"] - count["excluded"]
+    parts = [f"{count[name]:,} {SUMS['events_in'][name]}" for name in ("quarantined_events", "after_as_of", "excluded")]
+    events = " + ".join((f"= {fine:,} fine", *parts))
+    lines = _aligned([_sum("records_in", count), ("events in", f"{count['events_in']:,}", events)])
+    lines += _quarantine(result) + _unknown_fields(result)
     first: dict[str, Mapping[str, Any]] = {}
     for example in result.examples:
         first.setdefault(example["code"], example)
     for code, example in sorted(first.items()):
-        lines += ["", f"For example, {code}: {example['file']}, at {example['offset']}"]
-        lines += [f"  {' '.join(str(example['raw'] or '').split())}"]
-        lines += _aligned(
-            [
-                (f"  {name}", str(example[name]))
-                for name in ("path", "expected", "observed")
-                if example.get(name)
-            ],
-            right=False,
-        )
-    quarantined = _by(result.tallies, "quarantined", lambda tally: tally["code"])
-    verdict = "Nothing was written." if quarantined else "Every record is fine. Nothing was written."
+        lines += ["", f"For example, {code}: {_clean(example['file'])}, at {example['offset']}"]
+        lines += [f"  {_clean(example['raw'])}"]
+        told = [(name, _clean(example.get(name))) for name in ("path", "expected", "observed")]
+        lines += _aligned([(f"  {name}", text) for name, text in told if text], right=False)
+    verdict = "Nothing was written." if first else "Every record is fine. Nothing was written."
     return "\n".join([*lines, "", f"{verdict} ({_duration(result.seconds)})"])
 
 
 def _sums(result: RunResult) -> list[str]:
     count = totals(result.tallies)
-    lines = []
-    for total, parts in SUMS.items():
-        told = " + ".join(f"{count[name]:,} {word}" for name, word in parts.items())
-        off = count[total] - sum(count[name] for name in parts)
-        mark = "✓" if off == 0 else f"✗ ALARM: {abs(off):,} {'missing' if off > 0 else 'too many'}"
-        lines.append((total.replace("_", " "), f"{count[total]:,}", f"= {told}  {mark}"))
-    return _aligned(lines)
+    return _aligned([_sum(total, count) for total in SUMS])
+
+
+def _sum(total: str, count: Counter[str]) -> tuple[str, str, str]:
+    parts = SUMS[total]
+    told = " + ".join(f"{count[name]:,} {word}" for name, word in parts.items())
+    off = count[total] - sum(count[name] for name in parts)
+    mark = "✓" if off == 0 else f"✗ ALARM: {abs(off):,} {'missing' if off > 0 else 'too many'}"
+    return total.replace("_", " "), f"{count[total]:,}", f"= {told}  {mark}"
 
 
 def _quarantine(result: RunResult) -> list[str]:
@@ -127,7 +128,7 @@ def _quarantine(result: RunResult) -> list[str]:
         lambda tally: tally["source"] or "",
     )
     rows = [
-        (f"  {source or '-'}", code, f"{count:,}", _percent(count, given[source]))
+        (f"  {_clean(source) or '-'}", code, f"{count:,}", _percent(count, given[source]))
         for (source, code), count in sorted(codes.items(), key=lambda item: (-item[1], item[0]))
     ]
     return ["", "Quarantine, by source and broken rule (share of what the source gave)", *_aligned(rows)]
@@ -139,7 +140,8 @@ def _unknown_fields(result: RunResult) -> list[str]:
         return []
     most = sorted(names.items(), key=lambda item: (-item[1], item[0]))
     rows = [
-        (f"  {source or '-'}", name, f"{count:,}") for (source, name), count in most[:_UNKNOWN_FIELDS_SHOWN]
+        (f"  {_clean(source) or '-'}", _clean(name), f"{count:,}")
+        for (source, name), count in most[:_UNKNOWN_FIELDS_SHOWN]
     ]
     more = len(most) - len(rows)
     rest = [f"  and {more:,} more, in the tallies of manifest.json"] if more else []
@@ -168,6 +170,17 @@ def _aligned(rows: Sequence[Sequence[str]], right: bool = True) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _clean(text: object) -> str:
+    """A text of the input on one line of a terminal: no control characters, and not too long.
+
+    >>> _clean("red \\x1b[31m" + "x" * 1000)[:16], len(_clean("x" * 1000))
+    ('red �[31mxxxxxxx', 301)
+    """
+    line = " ".join(str("" if text is None else text).split())
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in line[:_LETTERS_SHOWN])
+    return shown if len(line) <= _LETTERS_SHOWN else shown + "…"
 
 
 def _percent(part: int, whole: int) -> str:

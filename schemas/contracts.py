@@ -130,18 +130,35 @@ class Contracts:
         """The rules of `field` in `contract`; a type's own word on an envelope field comes first."""
         return contract.properties.get(field) or self.envelope.get(field)
 
+    @cached_property
+    def _compiled(self) -> dict[tuple[str, str], Any]:
+        """Rules by (field, attribute), worked out when they are first asked for and kept."""
+        return {}
+
     def allowed(self, field: str) -> np.ndarray:
         """bool[contract]: does the contract know the field? Where it does not, the value belongs into `extra`."""
-        return np.array([self.property_of(c, field) is not None for c in self.contracts], dtype=bool)
+        key = (field, "allowed")
+        if key not in self._compiled:
+            known = [self.property_of(c, field) is not None for c in self.contracts]
+            self._compiled[key] = np.array(known, dtype=bool)
+        return self._compiled[key]  # type: ignore[no-any-return]
 
     def required(self, field: str) -> np.ndarray:
         """bool[contract]: must the field be there?"""
-        return np.array(
-            [(p := self.property_of(c, field)) is not None and p.required for c in self.contracts], dtype=bool
-        )
+        key = (field, "required")
+        if key not in self._compiled:
+            must = [(p := self.property_of(c, field)) is not None and p.required for c in self.contracts]
+            self._compiled[key] = np.array(must, dtype=bool)
+        return self._compiled[key]  # type: ignore[no-any-return]
 
-    def distinct(self, field: str, attribute: str) -> Iterator[tuple[Any, np.ndarray]]:
+    def distinct(self, field: str, attribute: str) -> list[tuple[Any, np.ndarray]]:
         """Each distinct value of a rule (say `minimum`) on a field, with the contracts (bool[contract]) that say it."""
+        key = (field, attribute)
+        if key not in self._compiled:
+            self._compiled[key] = list(self._distinct(field, attribute))
+        return self._compiled[key]  # type: ignore[no-any-return]
+
+    def _distinct(self, field: str, attribute: str) -> Iterator[tuple[Any, np.ndarray]]:
         groups: dict[Any, np.ndarray] = {}
         for code, contract in enumerate(self.contracts):
             prop = self.property_of(contract, field)
@@ -231,7 +248,7 @@ def _refuse_unknown(spec: Mapping[str, Any], known: frozenset[str], where: str) 
 
 
 def _field(name: str, spec: Mapping[str, Any], where: str) -> Field:
-    x_arrow = spec.get("x-arrow")
+    x_arrow = str(spec.get("x-arrow"))
     if x_arrow not in ARROW_TYPES:
         raise ContractError(f"{where}: x-arrow is {x_arrow!r}; it is one of {', '.join(ARROW_TYPES)}")
     if spec.get("type") not in _JSON_TYPE_OF_ARROW[x_arrow]:

@@ -82,7 +82,9 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
             raise DictionaryError(f"{file}: shape is {entry['shape']!r}; it is one of {', '.join(SHAPES)}")
         statistics = tuple(entry.get("statistics", ()))
         if (entry["shape"] == "distribution") != bool(statistics) or not set(statistics) <= set(STATISTICS):
-            raise DictionaryError(f"{file}: a distribution, and only that, lists statistics out of {', '.join(STATISTICS)}")
+            raise DictionaryError(
+                f"{file}: a distribution, and only that, lists statistics out of {', '.join(STATISTICS)}"
+            )
         texts = {key: entry[key] for key in _METRIC_TEXTS}
         metrics[file.stem] = Metric(
             file.stem, **texts, sql=sql, file=str(file), statistics=statistics, divisor=int(entry.get("divisor", 1)),
@@ -110,7 +112,9 @@ def load_friction(
             file.stem, **{key: entry[key] for key in _FRICTION_TEXTS}, sql=sql, file=str(file), parameters=own
         )
     if given:
-        raise DictionaryError(f"friction_parameters.{min(given)}: no such kind of friction; there are {', '.join(kinds)}")
+        raise DictionaryError(
+            f"friction_parameters.{min(given)}: no such kind of friction; there are {', '.join(kinds)}"
+        )
     return dict(sorted(kinds.items()))
 
 

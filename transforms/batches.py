@@ -118,7 +118,5 @@ def with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArr
     """The table with columns added or replaced."""
     for name, values in columns.items():
         place = table.schema.get_field_index(name)
-        table = (
-            table.append_column(name, values) if place < 0 else table.set_column(place, name, values)
-        )
+        table = table.append_column(name, values) if place < 0 else table.set_column(place, name, values)
     return table

@@ -29,9 +29,7 @@ class EntityRules:
 def build_entities(shard: ShardTables, rules: EntityRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
     """Adds `tickets` and `subscriptions`, each with customer_no."""
     touchpoints = shard["touchpoints"]
-    tickets = duck.select(
-        connection, duck.read_sql("tickets"), {"touchpoints": touchpoints.select(_TICKET_COLUMNS)}
-    )
+    tickets = duck.select(connection, duck.read_sql("tickets"), {"touchpoints": touchpoints.select(_TICKET_COLUMNS)})
     subscriptions = duck.select_windows(
         connection,
         duck.read_sql("subscriptions"),
@@ -39,8 +37,6 @@ def build_entities(shard: ShardTables, rules: EntityRules, connection: duckdb.Du
         {"as_of": rules.as_of},
     )
     return ShardTables(shard, tickets=tickets, subscriptions=subscriptions)
-
-
 
 
 class BuildEntities(ShardStep):

@@ -72,7 +72,11 @@ def revenue_columns(
     answer = duck.select(
         connection,
         duck.read_sql("revenue_by"),
-        {"money_of_group": money.select([group, "currency", "amount"]).rename_columns(["group_no", "currency", "amount"])},
+        {
+            "money_of_group": money.select([group, "currency", "amount"]).rename_columns(
+                ["group_no", "currency", "amount"]
+            )
+        },
     )
     place = np.full(groups, -1, np.int64)
     place[answer["group_no"].to_numpy()] = np.arange(answer.num_rows)
@@ -122,7 +126,9 @@ def _journey_table(
     is_open = ~closed & is_last & (micros(rules.as_of) - micros_of[last] <= rules.silence_us)
     stage = one_chunk(touchpoints["stage"])
     considered = np.zeros(count, bool)
-    considered[journey[base[pc.equal(stage, "consideration").fill_null(False).to_numpy(zero_copy_only=False)[base]]]] = True
+    considered[
+        journey[base[pc.equal(stage, "consideration").fill_null(False).to_numpy(zero_copy_only=False)[base]]]
+    ] = True
     status = np.select([closed, is_open, considered], [0, 3, 1], 2)
     session = touchpoints["session_no"].to_numpy()
     in_session = session >= 0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+
+#: Column of events beside the contracts' fields: a hash of the record's own text and its source, where it has a text.
+#: Equal ones of one event_id are equal copies. It lives within a run only, so DuckDB's `hash` will do.
+FINGERPRINT = "fingerprint"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ def one_chunk(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
 
 
+def fingerprint(hashes: pa.ChunkedArray, source: str) -> pa.Array:
+    """Hashes of records' texts, made different for each source: the same text may mean another event there."""
+    return pa.array(one_chunk(hashes).to_numpy() ^ np.uint64(zlib.crc32(source.encode())))
+
+
 def texts(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Any column as text, one chunk."""
     values = one_chunk(values)
@@ -79,11 +89,16 @@ def valid_mask(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 def first_bytes(values: pa.Array) -> np.ndarray:
     """uint8[n]: the first byte of each text; 0 where it is empty or null."""
-    n = len(values)
-    first = np.zeros(n, np.uint8)
+    return byte_at(values, np.arange(len(values)), 0)
+
+
+def byte_at(values: pa.Array, rows: np.ndarray, place: int) -> np.ndarray:
+    """uint8[m]: the byte at a place of the texts of some rows; 0 where they are shorter or null."""
+    found = np.zeros(len(rows), np.uint8)
     _, offsets_buffer, data_buffer = values.buffers()
-    if n and data_buffer is not None:
-        offsets = np.frombuffer(offsets_buffer, np.int32)[values.offset : values.offset + n + 1]
-        nonempty = np.flatnonzero(offsets[1:] > offsets[:-1])
-        first[nonempty] = np.frombuffer(data_buffer, np.uint8)[offsets[nonempty]]
-    return first
+    if len(rows) and data_buffer is not None:
+        offsets = np.frombuffer(offsets_buffer, np.int32)[values.offset : values.offset + len(values) + 1]
+        at = offsets[rows] + place
+        there = at < offsets[rows + 1]
+        found[there] = np.frombuffer(data_buffer, np.uint8)[at[there]]
+    return found

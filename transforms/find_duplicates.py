@@ -41,8 +41,8 @@ def find_duplicates(identifiers: pa.Table) -> tuple[pa.Table, pa.Table]:
 
     `identifiers` holds all copies of its event_ids, in any order.
     """
-    high, low, occurred, received = (
-        identifiers[c].to_numpy() for c in ("id_high", "id_low", "occurred_at", "received_at")
+    high, low, occurred, received, fingerprint = (
+        identifiers[c].to_numpy() for c in ("id_high", "id_low", "occurred_at", "received_at", "fingerprint")
     )
     # Most ids stand once: those that do are passed by with one sort of one column.
     repeated = _repeated(high)
@@ -54,9 +54,14 @@ def find_duplicates(identifiers: pa.Table) -> tuple[pa.Table, pa.Table]:
     start = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
     ties_with_first = (occurred == occurred[start]) & (received == received[start])
     group = np.cumsum(first) - 1
-    ties_in_group = np.bincount(group, weights=ties_with_first)[group]
-    tie = ties_with_first & (ties_in_group > 1)
-    later = ~ties_with_first
+    groups = int(group[-1]) + 1
+    ties_in_group = np.bincount(group[ties_with_first], minlength=groups)
+    # Ties of one text are equal copies: any of them may stay. Only where a text differs must the contents decide.
+    fingerprint = fingerprint[order]
+    differs = ties_with_first & ((fingerprint != fingerprint[start]) | (fingerprint == 0))
+    undecided = (np.bincount(group[differs], minlength=groups) > 0) & (ties_in_group > 1)
+    tie = ties_with_first & undecided[group]
+    later = ~tie & ~first
     return identifiers.take(pa.array(order[later])), identifiers.take(pa.array(order[tie]))
 
 
@@ -166,4 +171,3 @@ class FindDuplicates(beam.PTransform):
             | "BreakTies" >> beam.ParDo(_BreakTies()).with_output_types(by_block)
         )
         return (keyed_tables(found.duplicates, str), broken) | "Duplicates" >> beam.Flatten()
-

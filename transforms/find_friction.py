@@ -73,7 +73,9 @@ def _complete(points: pa.Table, kind: Friction, shard: ShardTables) -> pa.Table:
     rows = pa.array(first_row[points["customer_no"].to_numpy()] + points["seq"].to_numpy() - 1)
     at = touchpoints.select(["event_id", "customer_key", "stage", "journey_no", "journey_id"]).take(rows)
     journey = journeys.select(["outcome", "ended_at"]).take(at["journey_id"])
-    still_to_come = pc.and_(pc.is_valid(journey["outcome"]), pc.greater_equal(journey["ended_at"], points["started_at"]))
+    still_to_come = pc.and_(
+        pc.is_valid(journey["outcome"]), pc.greater_equal(journey["ended_at"], points["started_at"])
+    )
     n = points.num_rows
     return with_columns(
         points,
@@ -85,7 +87,9 @@ def _complete(points: pa.Table, kind: Friction, shard: ShardTables) -> pa.Table:
             "stage": at["stage"],
             "journey_no": at["journey_no"],
             "journey_id": at["journey_id"],
-            "next_outcome": pc.if_else(still_to_come.fill_null(False), journey["outcome"], pa.scalar(None, pa.string())),
+            "next_outcome": pc.if_else(
+                still_to_come.fill_null(False), journey["outcome"], pa.scalar(None, pa.string())
+            ),
         },
     )
 

@@ -15,6 +15,7 @@ from transforms import duck
 from transforms.batches import keyed_tables, shard_of_bucket, split_by_shard, with_columns
 from transforms.candidates import one_chunk
 from transforms.hashing import murmur3_128
+from transforms.memory import keep_freed_memory
 from transforms.stage_blocks import read_block
 
 _KEY_FIELDS = ("customer_id", "email", "anonymous_id", "source", "ticket_id", "subscription_id", "order_id")
@@ -35,9 +36,7 @@ def customer_bucket(keys: pa.Array) -> np.ndarray:
     return (high >> np.uint64(48)).astype(np.int64)
 
 
-def load_block(
-    events: pa.Table, duplicates: Iterable[pa.Table], connection: duckdb.DuckDBPyConnection
-) -> pa.Table:
+def load_block(events: pa.Table, duplicates: Iterable[pa.Table], connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """The block's events without the rows that are duplicates, with customer_key and is_known."""
     rows = [t["row"].to_numpy() for t in duplicates if t.num_rows]
     if rows:
@@ -53,6 +52,7 @@ class _LoadBlocks(beam.DoFn):
         self._shards = shards
 
     def setup(self) -> None:
+        keep_freed_memory()
         self._connection = duck.connect()
 
     def process(
@@ -86,4 +86,3 @@ class LoadByCustomer(beam.PTransform):
         )
         shards = keyed_tables(loaded.pieces, int) | "GroupByShard" >> beam.GroupByKey()
         return {"shards": shards, "tallies": loaded.tallies}
-

@@ -14,7 +14,7 @@ import pyarrow as pa
 from schemas.contracts import Contracts
 from schemas.source_descriptions import Source
 from transforms import duck
-from transforms.candidates import Block, Candidates, Finding, one_chunk, texts
+from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, one_chunk, texts
 from transforms.parse_csv import HeaderError, parse_csv
 from transforms.parse_json import parse_json, readable_json
 from transforms.read_blocks import UnreadableFile
@@ -45,6 +45,12 @@ def map_source(
         rows = np.asarray(columns["record_no"].to_numpy(), np.int64)
         columns = columns.drop_columns(["record_no"])
         skipped = len(records) - len(np.unique(rows))
+    if block.format != "parquet":
+        record = block.records.select(["record"])
+        hashes = duck.select(connection, "select hash(record) as fingerprint from block", {"block": record})
+        columns = columns.append_column(
+            FINGERPRINT, fingerprint(hashes["fingerprint"], block.source).take(pa.array(record_of[rows]))
+        )
     parsed_text = block.format == "csv" or mapping.source is not None
     try:
         events, findings = type_columns(columns, contracts, connection, parsed_text)
@@ -68,9 +74,7 @@ def _take_text(records: pa.Array, rows: np.ndarray) -> pa.Array:
     return records.take(pa.array(rows))
 
 
-def _records(
-    block: Block, connection: duckdb.DuckDBPyConnection
-) -> tuple[pa.Table, np.ndarray, list[Finding]]:
+def _records(block: Block, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, np.ndarray, list[Finding]]:
     """The readable records as columns, the block's row of each, and what is unreadable."""
     if block.format == "parquet":
         return block.records, np.arange(block.records.num_rows), []
@@ -175,6 +179,9 @@ def type_columns(
     findings: list[Finding] = []
     unknown = []
     for name in columns.column_names:
+        if name == FINGERPRINT:
+            typed[name] = one_chunk(columns[name])
+            continue
         field_ = contracts.fields.get(name)
         if field_ is None:
             unknown.append(name)
@@ -192,7 +199,6 @@ def type_columns(
         )["extra"]
         typed["extra"] = texts(answer)
     return pa.table(typed), findings
-
 
 
 class _MapSource(beam.DoFn):
@@ -219,4 +225,6 @@ class MapSource(beam.PTransform):
         self._mappings, self._contracts = mappings, contracts
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.pvalue.DoOutputsTuple:
-        return blocks | beam.ParDo(_MapSource(self._mappings, self._contracts)).with_outputs("problems", main="candidates")
+        return blocks | beam.ParDo(_MapSource(self._mappings, self._contracts)).with_outputs(
+            "problems", main="candidates"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -79,9 +79,7 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
     }
 
 
-def _inputs(
-    shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection
-) -> dict[str, pa.Table]:
+def _inputs(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
     """What a metric's SQL may read; docs/metrics.md lists the columns."""
     touchpoints, tickets = shard["touchpoints"], shard["tickets"]
     activity = duck.select(connection, duck.read_sql("activity"), {"touchpoints": touchpoints.select(
@@ -143,7 +141,9 @@ def to_buckets(values: pa.Table) -> pa.Table:
     edges = np.array(bucket_edges(int(known.max(initial=0))))
     lower = np.where(known >= 0, edges[np.searchsorted(edges, known, "right") - 1], known)
     mask = np.asarray(values["value"].is_null().to_numpy())
-    table = with_columns(values, {"value": pa.array(lower, mask=mask), "is_bucket": pa.array(np.ones(len(lower), bool))})
+    table = with_columns(
+        values, {"value": pa.array(lower, mask=mask), "is_bucket": pa.array(np.ones(len(lower), bool))}
+    )
     grouped = table.group_by(["metric", "month", "value", "is_bucket"]).aggregate([("count", "sum")])
     return grouped.rename_columns([*grouped.column_names[:-1], "count"]).select(VALUES.names)
 
@@ -167,7 +167,7 @@ class _Sum:
         self.pending += other.pending
 
 
-def merge(partials: dict[str, Sequence[pa.Table]], rules: MeasureRules, table: Table) -> pa.Table:
+def merge(partials: Mapping[str, Sequence[pa.Table]], rules: MeasureRules, table: Table) -> pa.Table:
     """lifecycle_metrics from the partial tables of all shards, in any order."""
     months = _all_months(partials["span"], rules)
     rows: list[dict[str, Any]] = []
@@ -178,7 +178,9 @@ def merge(partials: dict[str, Sequence[pa.Table]], rules: MeasureRules, table: T
             rows += _distribution_rows(metric, values.get(metric.name, {}), months, rules)
         else:
             rows += _sum_rows(metric, sums.get(metric.name, {}), months, rules)
-    rows.sort(key=lambda r: (r["metric"], r["period_kind"], r["period_start"] or datetime.date.min, r["currency"] or ""))
+    rows.sort(
+        key=lambda r: (r["metric"], r["period_kind"], r["period_start"] or datetime.date.min, r["currency"] or "")
+    )
     return pa.Table.from_pylist(rows, table.schema)
 
 
@@ -231,7 +233,7 @@ def _sum_rows(
     rules: MeasureRules,
 ) -> Iterator[dict[str, Any]]:
     """A row for every month and over all, in every currency that the metric has; a row without one counts in each."""
-    currencies = sorted({c for _, c in sums if c is not None}) or [None]
+    currencies: list[str | None] = [*sorted({c for _, c in sums if c is not None})] or [None]
     for currency in currencies:
         running = _Sum()
         for month in [*months, None]:
@@ -387,7 +389,8 @@ class Measure(beam.PTransform):
         partials = shards | "PartialSums" >> beam.ParDo(_Measure(self._rules))
         merged = (
             keyed_tables(partials, str)
-            | "ToOne" >> beam.Map(lambda kv: (None, kv)).with_output_types(
+            | "ToOne"
+            >> beam.Map(lambda kv: (None, kv)).with_output_types(
                 beam.typehints.KV[None, beam.typehints.KV[str, pa.Table]]
             )
             | "Gather" >> beam.GroupByKey()

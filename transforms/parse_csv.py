@@ -89,6 +89,5 @@ def _parse_one_by_one(records: pa.Array, names: list[str]) -> tuple[pa.Table, np
             rows.append([value or None for value in parsed[0]])
         else:
             bad.append(number)
-    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in names]
-    table = pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+    table = pa.table([pa.array([row[i] for row in rows], pa.string()) for i in range(len(names))], names=names)
     return table, np.array(bad, np.int64)

@@ -19,10 +19,21 @@ import pyarrow.compute as pc
 
 from schemas.contracts import Contracts, Field
 from transforms import duck
-from transforms.candidates import Block, Candidates, Finding, first_bytes, texts, valid_mask
+from transforms.candidates import (
+    FINGERPRINT,
+    Block,
+    Candidates,
+    Finding,
+    byte_at,
+    fingerprint,
+    first_bytes,
+    texts,
+    valid_mask,
+)
 from transforms.type_columns import type_json_scalars
 
 _NOT_TEXT = rb"-0123456789tfNnIi{["  # first bytes of a JSON value that is not a string (null never comes out as text)
+_IN_NUMBER = b"0123456789.eE+-INFAinfaty\0"  # of -Infinity and -nan too; 0: the text has ended
 _MAY_HIDE = r"(?s)\A\{.*([{\[]|(?i:nan|inf))"
 
 
@@ -44,11 +55,12 @@ def parse_json(block: Block, contracts: Contracts, connection: duckdb.DuckDBPyCo
         readable, parsed, extra = readable[strict], parsed.filter(pa.array(strict)), extra.filter(pa.array(strict))
         lines = _take(records, readable)
     columns, findings, not_finite = _typed_columns(lines, parsed, contracts, connection)
+    columns[FINGERPRINT] = fingerprint(parsed["fingerprint"], block.source)
+    if extra.null_count < len(extra):
+        columns["extra"] = extra
     candidates = Candidates(
         block,
-        pa.table({**columns, **({"extra": extra} if extra.null_count < len(extra) else {})})
-        if columns
-        else pa.table({"extra": extra}),
+        pa.table(columns),
         readable,
         partial(_take, records),
         findings,
@@ -61,9 +73,7 @@ def parse_json(block: Block, contracts: Contracts, connection: duckdb.DuckDBPyCo
     return candidates
 
 
-def readable_json(
-    records: pa.Array, connection: duckdb.DuckDBPyConnection
-) -> tuple[np.ndarray, pa.Table]:
+def readable_json(records: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, pa.Table]:
     """For a described source of JSON lines: bool[n], which lines are objects, and those in one column `record`."""
     good = _is_json(records, connection) & ~_ends_with_comma(records)
     return good, pa.table({"record": records.filter(pa.array(good))})
@@ -103,11 +113,12 @@ def _ends_with_comma(records: pa.Array) -> np.ndarray:
 
 
 def _transform(records: pa.Array, contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """`key_count` and every contract field as text: unquoted for text fields, raw JSON for numbers and flags."""
+    """`fingerprint`, `key_count` and every contract field as text: unquoted for text fields, raw JSON for numbers and flags."""
     shape = json.dumps({f.name: "VARCHAR" if _is_text(f) else "JSON" for f in contracts.fields.values()})
     return duck.select(
         connection,
-        "select len(json_keys(record)) as key_count, unnest(json_transform(record, $shape)) from records",
+        "select hash(record) as fingerprint, len(json_keys(record)) as key_count, "
+        "unnest(json_transform(record, $shape)) from records",
         {"records": pa.table({"record": records})},
         {"shape": shape},
     ).combine_chunks()
@@ -184,7 +195,7 @@ def _typed_columns(
         if raw.null_count == len(raw):
             continue
         if _is_text(field):
-            rows = _look_like_other_json(raw)
+            rows = _look_like_other_json(raw, not pa.types.is_string(field.arrow))
             if len(rows):
                 rows, observed = _are_other_json(records, rows, field.name, connection)
                 not_finite[rows[pc.match_substring_regex(observed, r"^-?[NnIi]").to_numpy(zero_copy_only=False)]] = True
@@ -200,11 +211,23 @@ def _typed_columns(
     return columns, findings, not_finite
 
 
-def _look_like_other_json(values: pa.Array) -> np.ndarray:
-    """Rows whose text could be a JSON number, flag, object or list: by the first byte, then by the whole."""
+def _look_like_other_json(values: pa.Array, is_time: bool) -> np.ndarray:
+    """Rows whose text could be a JSON number, flag, object or list: by a few bytes, and by the whole where those fit.
+
+    A time begins with digits, so it is told from a number by the dash behind its year.
+    """
     table = np.zeros(256, bool)
     table[np.frombuffer(_NOT_TEXT, np.uint8)] = True
     rows = np.flatnonzero(table[first_bytes(values)])
+    if is_time:
+        rows = rows[byte_at(values, rows, 4) != ord("-")]
+    digits = (byte_at(values, rows, 0) <= 57) & (byte_at(values, rows, 0) >= 45)
+    rest, numbers = rows[~digits], rows[digits]
+    table[:] = False
+    table[np.frombuffer(_IN_NUMBER, np.uint8)] = True
+    for place in range(1, 12):  # an id of hex digits seldom has a dozen that could stand in a number
+        numbers = numbers[table[byte_at(values, numbers, place)]]
+    rows = np.sort(np.concatenate((rest, numbers)))
     if len(rows) == 0:
         return rows
     looks = pc.match_substring_regex(

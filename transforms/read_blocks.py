@@ -18,6 +18,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.candidates import Block
+from transforms.memory import keep_freed_memory
 from transforms.validate import Validated, quarantine_unreadable
 
 _MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd"}
@@ -98,9 +99,13 @@ def _open(path: str) -> BinaryIO:
         stream: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
         return stream
     except (OSError, ValueError) as error:
-        raise UnreadableFile(path, f"cannot be opened: {error}", "check that the file exists and may be read") from error
+        raise UnreadableFile(
+            path, f"cannot be opened: {error}", "check that the file exists and may be read"
+        ) from error
     except Exception as error:  # BeamIOError and the object stores' own
-        raise UnreadableFile(path, f"cannot be opened: {error}", "check that the file exists and may be read") from error
+        raise UnreadableFile(
+            path, f"cannot be opened: {error}", "check that the file exists and may be read"
+        ) from error
 
 
 def _check_magic(file: InputFile, head: bytes) -> None:
@@ -345,9 +350,7 @@ def _blocks(
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts
     offsets = np.concatenate((starts, [len(data)])).astype(np.int32)
-    records = pa.Array.from_buffers(
-        pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
+    records = pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
     keep = ~_blank(records, data, starts, lengths)
     too_long = np.flatnonzero(lengths > limits.max_record_bytes)
     if len(too_long):
@@ -437,6 +440,9 @@ class _ReadRanges(beam.DoFn):
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
 
+    def setup(self) -> None:
+        keep_freed_memory()
+
     def process(self, part: FileRange) -> Iterable[Block | beam.pvalue.TaggedOutput]:
         try:
             for piece in read_range(part, self._limits):
@@ -457,7 +463,8 @@ class ReadBlocks(beam.PTransform):
         blocks = (
             ranges.ranges
             | "SpreadRanges" >> beam.Reshuffle()
-            | "ReadRanges" >> beam.ParDo(_ReadRanges(self._limits)).with_outputs("problems", "unreadable", main="blocks")
+            | "ReadRanges"
+            >> beam.ParDo(_ReadRanges(self._limits)).with_outputs("problems", "unreadable", main="blocks")
         )
         problems = (ranges.problems, blocks.problems) | "Problems" >> beam.Flatten()
         return {"blocks": blocks.blocks, "unreadable": blocks.unreadable, "problems": problems}

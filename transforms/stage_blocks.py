@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.batches import BUCKETS, keyed_tables, shard_of_bucket, split_by_shard
-from transforms.candidates import one_chunk, valid_mask
+from transforms.candidates import FINGERPRINT, one_chunk, valid_mask
 from transforms.hashing import murmur3_128
 
 #: One row an accepted event: where it lies, and what decides between copies of it.
@@ -29,6 +29,7 @@ IDENTIFIERS = pa.schema(
         ("id_low", pa.uint64()),
         ("occurred_at", pa.int64()),
         ("received_at", pa.int64()),
+        ("fingerprint", pa.uint64()),
     ]
 )
 _NEVER = np.iinfo(np.int64).max  # an absent received_at sorts last
@@ -58,7 +59,12 @@ def identifier_rows(events: pa.Table, path: str) -> pa.Table:
         received = np.full(n, _NEVER)
     block = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([path]))
     occurred = events["occurred_at"].cast(pa.int64()).to_numpy()
-    return pa.table([block, np.arange(n, dtype=np.int32), high, low, occurred, received], schema=IDENTIFIERS)
+    if FINGERPRINT in events.column_names:
+        fingerprint = events[FINGERPRINT].to_numpy()
+    else:
+        fingerprint = np.zeros(n, np.uint64)
+    rows = np.arange(n, dtype=np.int32)
+    return pa.table([block, rows, high, low, occurred, received, fingerprint], schema=IDENTIFIERS)
 
 
 def shard_of_id(high: np.ndarray, shards: int) -> np.ndarray:
@@ -70,9 +76,7 @@ class _StageBlocks(beam.DoFn):
     def __init__(self, folder: str, shards: int) -> None:
         self._folder, self._shards = folder, shards
 
-    def process(
-        self, block: tuple[int, str, pa.Table]
-    ) -> Iterator[tuple[int, pa.Table] | beam.pvalue.TaggedOutput]:
+    def process(self, block: tuple[int, str, pa.Table]) -> Iterator[tuple[int, pa.Table] | beam.pvalue.TaggedOutput]:
         input_bytes, source, events = block
         if not events.num_rows:
             return
@@ -80,8 +84,8 @@ class _StageBlocks(beam.DoFn):
         path = FileSystems.join(self._folder, f"{input_bytes}-{uuid.uuid4().hex}.arrow")
         drop = [name for name in events.column_names if not valid_mask(events[name]).any()]
         events = events.drop_columns(drop).replace_schema_metadata({"source": source})
-        write_block(events, path)
         rows = identifier_rows(events, path)
+        write_block(events.drop_columns([FINGERPRINT] if FINGERPRINT in events.column_names else []), path)
         yield from split_by_shard(rows, shard_of_id(rows["id_high"].to_numpy(), self._shards), self._shards)
         yield beam.pvalue.TaggedOutput("staged", (path, pa.table({"row": pa.array([], pa.int32())})))
 
@@ -104,4 +108,3 @@ class StageBlocks(beam.PTransform):
             "identifiers": keyed_tables(staged.identifiers, int),
             "staged": keyed_tables(staged.staged, str),
         }
-

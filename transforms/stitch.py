@@ -19,6 +19,7 @@ from schemas.tables import tables
 from transforms.batches import ShardTables, conform, with_columns
 from transforms.candidates import one_chunk
 from transforms.load_by_customer import customer_bucket
+from transforms.memory import keep_freed_memory
 from transforms.runs import starts
 from transforms.sessionize import Sessions, sessionize
 
@@ -88,9 +89,7 @@ def stitch(pieces: Iterable[pa.Table], contracts: Contracts, rules: StitchRules)
         **_orders(events, event_type, customer, start, time),
     }
     touchpoints = with_columns(events, {k: v if isinstance(v, pa.Array) else pa.array(v) for k, v in columns.items()})
-    return ShardTables(
-        touchpoints=touchpoints, sessions=_session_table(touchpoints, sessions, event_type, contracts)
-    )
+    return ShardTables(touchpoints=touchpoints, sessions=_session_table(touchpoints, sessions, event_type, contracts))
 
 
 class _Types:
@@ -137,10 +136,7 @@ def _take(table: pa.Table, order: np.ndarray) -> pa.Table:
     """Rows in a new order; columns without a value are not moved."""
     indices = pa.array(order)
     return pa.table(
-        [
-            pa.nulls(len(order), c.type) if c.null_count == len(c) else one_chunk(c).take(indices)
-            for c in table.columns
-        ],
+        [pa.nulls(len(order), c.type) if c.null_count == len(c) else one_chunk(c).take(indices) for c in table.columns],
         schema=table.schema,
     )
 
@@ -186,7 +182,9 @@ def _orders(
         opens[rows[belongs & (opened_by == rows)]] = True
     before = _count_before(opens, start)
     number = np.where(order_row >= 0, before[np.maximum(order_row, 0)] + 1, np.where(opens, before + 1, 0))
-    first_open = np.maximum.accumulate(np.where(opens & (before == 0), np.arange(n), -1)) if n else np.zeros(0, np.int64)
+    first_open = (
+        np.maximum.accumulate(np.where(opens & (before == 0), np.arange(n), -1)) if n else np.zeros(0, np.int64)
+    )
     has_opened = first_open >= start
     return {
         "orders_before": before,
@@ -214,16 +212,14 @@ def _session_ids(event_id: pa.ChunkedArray, sessions: Sessions) -> pa.Array:
     return ids.take(pa.array(sessions.session, mask=sessions.session < 0))
 
 
-def _session_table(
-    touchpoints: pa.Table, sessions: Sessions, event_type: _Types, contracts: Contracts
-) -> pa.Table:
+def _session_table(touchpoints: pa.Table, sessions: Sessions, event_type: _Types, contracts: Contracts) -> pa.Table:
     """One row a session, with the columns of that table and customer_no."""
     count = len(sessions.first_row)
     rows = np.flatnonzero(sessions.session >= 0)
     of_row = sessions.session[rows]
-    first = touchpoints.select(
-        ["session_id", "customer_key", "customer_no", "anonymous_id", "occurred_at"]
-    ).take(pa.array(sessions.first_row))
+    first = touchpoints.select(["session_id", "customer_key", "customer_no", "anonymous_id", "occurred_at"]).take(
+        pa.array(sessions.first_row)
+    )
     purchases = np.zeros(count, bool)
     purchases[of_row[event_type.is_one_of(("purchase",))[rows]]] = True
     table = with_columns(
@@ -252,6 +248,9 @@ def _first_value(values: pa.ChunkedArray, rows: np.ndarray, group: np.ndarray, c
 class _Stitch(beam.DoFn):
     def __init__(self, contracts: Contracts, rules: StitchRules) -> None:
         self._contracts, self._rules = contracts, rules
+
+    def setup(self) -> None:
+        keep_freed_memory()
 
     def process(self, shard: tuple[int, Iterable[pa.Table]]) -> Iterator[ShardTables]:
         yield stitch(shard[1], self._contracts, self._rules)

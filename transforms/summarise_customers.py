@@ -23,9 +23,7 @@ class CustomerRules:
     as_of: datetime.datetime
 
 
-def summarise_customers(
-    shard: ShardTables, rules: CustomerRules, connection: duckdb.DuckDBPyConnection
-) -> ShardTables:
+def summarise_customers(shard: ShardTables, rules: CustomerRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
     """Adds `customers`, one row a customer of the shard, in the order of the files."""
     tables = {"touchpoints": shard["touchpoints"].select(_TOUCHPOINT_COLUMNS)}
     for name in ("sessions", "journeys", "tickets", "friction_points"):

@@ -37,7 +37,7 @@ def parse_rfc3339(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     for length in np.flatnonzero(counts):
         if 19 <= length < _MAX_LENGTH:
             rows = np.flatnonzero(valid & (lengths == length))
-            windows = np.lib.stride_tricks.sliding_window_view(data, length)
+            windows = np.lib.stride_tricks.sliding_window_view(data, int(length))
             micros[rows], status[rows] = _parse_fixed(np.ascontiguousarray(windows[offsets[rows]].T))
     return micros, status
 
@@ -141,4 +141,3 @@ def _offset(text: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray
     numeric &= (hours <= 23) & (minutes <= 59)
     absent = left == 0
     return np.where(numeric, sign * (hours * 60 + minutes), 0), absent, ~(zulu | numeric | absent)
-

@@ -56,9 +56,7 @@ def type_json_scalars(
     return typed, _number_findings(field, raw, wrong, np.zeros(len(raw), bool)), np.zeros(0, np.int64)
 
 
-def type_text(
-    field: Field, values: pa.Array, connection: duckdb.DuckDBPyConnection
-) -> tuple[pa.Array, list[Finding]]:
+def type_text(field: Field, values: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Array, list[Finding]]:
     """CSV text to the field's type; white space around a number or flag is no part of it; times stay text."""
     if field.x_arrow in ("string", "timestamp[us, tz=UTC]"):
         return values, []
@@ -134,7 +132,11 @@ def _numbers(
         not_whole = valid & (numbers != np.floor(numbers))
         too_large = infinite | (valid & (np.abs(numbers) >= _WHOLE_LIMIT))
         whole = pa.array(np.where(not_whole | too_large, 0, numbers).astype(np.int64))
-        return pc.if_else(pa.array(valid & ~not_whole & ~too_large), whole, pa.scalar(None, pa.int64())), too_large, not_whole
+        return (
+            pc.if_else(pa.array(valid & ~not_whole & ~too_large), whole, pa.scalar(None, pa.int64())),
+            too_large,
+            not_whole,
+        )
     numbers = {"numbers": pa.table({"text": text})}
     typed = duck.select(connection, "select try_cast(text as decimal(18, 4)) as value from numbers", numbers)["value"]
     typed = typed.combine_chunks()

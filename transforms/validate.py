@@ -24,7 +24,7 @@ from schemas.contracts import Contracts, Field
 from schemas.tables import QUARANTINE_ERRORS
 from transforms import duck
 from transforms.batches import keyed_tables, with_columns
-from transforms.candidates import Block, Candidates, Finding, texts, valid_mask
+from transforms.candidates import Block, Candidates, Finding, one_chunk, texts, valid_mask
 from transforms.timestamps import NO_OFFSET, OK, parse_rfc3339
 
 _TRIMMED = ("customer_id", "anonymous_id", "email")
@@ -63,9 +63,7 @@ def validate(
     events = _clean(candidates.events)
     n = events.num_rows
     code, findings = _contract_codes(events, contracts)
-    findings += [
-        f for f in (_of_own_type(f, code, contracts) for f in candidates.findings) if f is not None
-    ]
+    findings += [f for f in (_of_own_type(f, code, contracts) for f in candidates.findings) if f is not None]
     events, time_findings = _times(events)
     findings += time_findings
     type_broken = _broken(findings)
@@ -144,9 +142,7 @@ def _contract_codes(events: pa.Table, contracts: Contracts) -> tuple[np.ndarray,
         findings.append(_finding("type.unknown", "event_type", "an event type with a contract", unknown, events))
     no_version = np.flatnonzero((type_no >= 0) & (code < 0))
     if len(no_version):
-        findings.append(
-            _finding("version.unknown", "schema_version", "a version with a contract", no_version, events)
-        )
+        findings.append(_finding("version.unknown", "schema_version", "a version with a contract", no_version, events))
     return code, findings
 
 
@@ -192,7 +188,11 @@ def _times(events: pa.Table) -> tuple[pa.Table, list[Finding]]:
         ok = valid_mask(text) & (status == OK)
         for rule, expected, mask in (
             ("time.no_offset", "an offset, Z or +hh:mm", status == NO_OFFSET),
-            ("time.invalid", "YYYY-MM-DDThh:mm:ss[.ffffff] and an offset (RFC 3339)", (status != NO_OFFSET) & (status != OK)),
+            (
+                "time.invalid",
+                "YYYY-MM-DDThh:mm:ss[.ffffff] and an offset (RFC 3339)",
+                (status != NO_OFFSET) & (status != OK),
+            ),
         ):
             rows = np.flatnonzero(mask)
             if len(rows):
@@ -213,41 +213,34 @@ def _broken(findings: Iterable[Finding]) -> dict[str, np.ndarray]:
 def _check_field(
     field: Field, events: pa.Table, code: np.ndarray, contracts: Contracts, broken: dict[str, np.ndarray]
 ) -> list[Finding]:
-    """required, enum, pattern, minimum, exclusiveMinimum, maximum and the rules between two fields."""
-    findings: list[Finding] = []
-    required = contracts.required(field.name)
-    envelope = contracts.envelope.get(field.name)
-    present = field.name in events.column_names
-    valid = valid_mask(events[field.name]) if present else np.zeros(events.num_rows, bool)
-    if required.any():
-        missing = _look_up(required, code, unknown=envelope is not None and envelope.required) & ~valid
-        if field.name in broken:
-            missing[broken[field.name]] = False
-        rows = np.flatnonzero(missing)
-        if len(rows):
-            findings.append(_finding("field.missing", field.name, "a value", rows, events))
-    if not present:
-        return findings
+    """required, enum, pattern, minimum, exclusiveMinimum, maximum and the rules between two fields.
 
-    def report(rule: str, expected: str, mask: np.ndarray) -> None:
-        rows = np.flatnonzero(mask & valid)
-        if len(rows):
-            findings.append(_finding(rule, field.name, expected, rows, events))
+    Most fields belong to few types, so rules look only at the rows that have a value.
+    """
+    findings = _missing(field, events, code, contracts, broken)
+    if field.name not in events.column_names:
+        return findings
+    column = events[field.name]
+    rows = np.flatnonzero(valid_mask(column))
+    values = one_chunk(column if column.null_count == 0 else column.drop_null())
+    contract = code[rows]
+
+    def report(rule: str, expected: str, who: np.ndarray, broken_by: pa.Array) -> None:
+        mask = broken_by.fill_null(False).to_numpy(zero_copy_only=False) & _look_up(who, contract, False)
+        if mask.any():
+            findings.append(_finding(rule, field.name, expected, rows[mask], events))
 
     for allowed, who in contracts.distinct(field.name, "enum"):
-        inside = pc.is_in(events[field.name], pa.array(allowed)).to_numpy()
-        report("field.enum", " or ".join(allowed), _look_up(who, code, False) & ~inside)
+        report("field.enum", " or ".join(allowed), who, pc.invert(pc.is_in(values, pa.array(allowed))))
     for pattern, who in contracts.distinct(field.name, "pattern"):
-        matches = pc.match_substring_regex(events[field.name], pattern).fill_null(True).to_numpy()
-        report("field.range", f"text like {pattern}", _look_up(who, code, False) & ~matches)
+        report("field.range", f"text like {pattern}", who, pc.invert(pc.match_substring_regex(values, pattern)))
     for attribute, compare, word in (
         ("minimum", pc.less, "at least"),
         ("exclusive_minimum", pc.less_equal, "more than"),
         ("maximum", pc.greater, "at most"),
     ):
         for limit, who in contracts.distinct(field.name, attribute):
-            outside = compare(events[field.name], _limit(limit, field)).fill_null(False).to_numpy()
-            report("field.range", f"{word} {limit}", _look_up(who, code, False) & outside)
+            report("field.range", f"{word} {limit}", who, compare(values, _limit(limit, field)))
     for attribute, compare, word in (
         ("at_least_field", pc.less, "at least"),
         ("at_most_field", pc.greater, "at most"),
@@ -255,9 +248,26 @@ def _check_field(
     ):
         for other, who in contracts.distinct(field.name, attribute):
             if other in events.column_names:
-                outside = compare(events[field.name], events[other]).fill_null(False).to_numpy()
-                report("field.range", f"{word} {other}", _look_up(who, code, False) & outside)
+                others = one_chunk(events[other].take(pa.array(rows)))
+                report("field.range", f"{word} {other}", who, compare(values, others))
     return findings
+
+
+def _missing(
+    field: Field, events: pa.Table, code: np.ndarray, contracts: Contracts, broken: dict[str, np.ndarray]
+) -> list[Finding]:
+    """Rows whose contract requires the field and that have no value, and none that was refused as unreadable."""
+    required = contracts.required(field.name)
+    if not required.any():
+        return []
+    envelope = contracts.envelope.get(field.name)
+    missing = _look_up(required, code, unknown=envelope is not None and envelope.required)
+    if field.name in events.column_names:
+        missing &= ~valid_mask(events[field.name])
+    if field.name in broken:
+        missing[broken[field.name]] = False
+    rows = np.flatnonzero(missing)
+    return [_finding("field.missing", field.name, "a value", rows, events)] if len(rows) else []
 
 
 def _limit(value: float, field: Field) -> pa.Scalar:
@@ -277,9 +287,7 @@ def _check_times(events: pa.Table, limits: Limits) -> list[Finding]:
         received = events["received_at"].cast(pa.int64()).fill_null(np.iinfo(np.int64).max // 2).to_numpy()
         future = np.flatnonzero(valid & (occurred > received + _FUTURE_US))
         if len(future):
-            findings.append(
-                _finding("time.future", "occurred_at", "at most 1 h after its received_at", future, events)
-            )
+            findings.append(_finding("time.future", "occurred_at", "at most 1 h after its received_at", future, events))
     return findings
 
 
@@ -305,8 +313,8 @@ def _foreign_fields_to_extra(
     moved: dict[str, np.ndarray] = {}
     for name in events.column_names:
         if name in contracts.fields and name not in contracts.envelope:
-            foreign = ~_look_up(contracts.allowed(name), code, True)
-            rows = np.flatnonzero(foreign & valid_mask(events[name]))
+            rows = np.flatnonzero(valid_mask(events[name]))
+            rows = rows[~_look_up(contracts.allowed(name), code[rows], True)]
             if len(rows):
                 moved[name] = rows
     untyped = {}
@@ -351,9 +359,7 @@ def _foreign_fields_to_extra(
     return events
 
 
-def _exclude(
-    events: pa.Table, condition: str | None, connection: duckdb.DuckDBPyConnection
-) -> tuple[pa.Table, int]:
+def _exclude(events: pa.Table, condition: str | None, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, int]:
     """Leave out the events for which the setting's SQL condition is true (bots, staff, test orders)."""
     if not condition or not events.num_rows:
         return events, 0
@@ -480,6 +486,16 @@ def row_as_json(records: pa.Table, rows: np.ndarray) -> pa.Array:
     )
 
 
+def _sorted_out(validated: Validated, shards: int) -> Iterator[beam.pvalue.TaggedOutput]:
+    """The quarantine and the tallies of a block, each to its own output."""
+    if validated.quarantine.num_rows:
+        # Any key will do that spreads the files and is the same for each of them.
+        shard = zlib.crc32(validated.quarantine["file"][0].as_py().encode()) % shards
+        yield beam.pvalue.TaggedOutput("quarantine", (shard, validated.quarantine))
+    for tally in validated.tallies:
+        yield beam.pvalue.TaggedOutput("tallies", tally)
+
+
 class _Validate(beam.DoFn):
     def __init__(self, contracts: Contracts, limits: Limits, shards: int) -> None:
         self._contracts, self._limits, self._shards = contracts, limits, shards
@@ -487,29 +503,34 @@ class _Validate(beam.DoFn):
     def setup(self) -> None:
         self._connection = duck.connect()
 
-    def process(self, element: Candidates | Validated) -> Iterator[Any]:
-        if isinstance(element, Candidates):
-            block = element.block
-            element = validate(element, self._contracts, self._limits, self._connection)
-            yield block.input_bytes, block.source, element.events
-        if element.quarantine.num_rows:
-            # Any key will do that spreads the files and is the same for each of them.
-            shard = zlib.crc32(element.quarantine["file"][0].as_py().encode()) % self._shards
-            yield beam.pvalue.TaggedOutput("quarantine", (shard, element.quarantine))
-        for tally in element.tallies:
-            yield beam.pvalue.TaggedOutput("tallies", tally)
+    def process(self, candidates: Candidates) -> Iterator[Any]:
+        validated = validate(candidates, self._contracts, self._limits, self._connection)
+        yield candidates.block.input_bytes, candidates.block.source, validated.events
+        yield from _sorted_out(validated, self._shards)
 
 
 class Validate(beam.PTransform):
-    """Candidates (and Validated, passed on) -> (input bytes, source, accepted events), `quarantine`, `tallies`."""
+    """(Candidates, unreadable records as Validated) -> events (input bytes, source, table), quarantine, tallies.
+
+    The two inputs are only brought together behind the checks: a Flatten before them would end the runner's fusion, and
+    every block would be pickled and held.
+    """
 
     def __init__(self, contracts: Contracts, limits: Limits, shards: int = 1) -> None:
         super().__init__()
         self._contracts, self._limits, self._shards = contracts, limits, shards
 
-    def expand(self, candidates: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
-        outputs = candidates | beam.ParDo(_Validate(self._contracts, self._limits, self._shards)).with_outputs(
-            "quarantine", "tallies", main="events"
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> dict[str, beam.PCollection]:
+        candidates, unreadable = inputs
+        checked = candidates | "CheckEvents" >> beam.ParDo(
+            _Validate(self._contracts, self._limits, self._shards)
+        ).with_outputs("quarantine", "tallies", main="events")
+        kept = unreadable | "KeepUnreadable" >> beam.FlatMap(_sorted_out, self._shards).with_outputs(
+            "quarantine", "tallies"
         )
-        keyed_tables(outputs.quarantine, int)
-        return outputs
+        return {
+            "events": checked.events,
+            "quarantine": (keyed_tables(checked.quarantine, int), keyed_tables(kept.quarantine, int))
+            | "Quarantine" >> beam.Flatten(),
+            "tallies": (checked.tallies, kept.tallies) | "Tallies" >> beam.Flatten(),
+        }

@@ -168,7 +168,9 @@ class WriteListing(beam.PTransform):
             | "KeyTallies" >> beam.Map(lambda t: (tuple(t[:3]), t[3]))
             | "AddTallies" >> beam.CombinePerKey(sum)
             | "NameTallies"
-            >> beam.Map(lambda kv: ("tallies", dict(zip(("name", "source", "code", "count"), (*kv[0], kv[1]), strict=True))))
+            >> beam.Map(
+                lambda kv: ("tallies", dict(zip(("name", "source", "code", "count"), (*kv[0], kv[1]), strict=True)))
+            )
         )
         problems: beam.PCollection[Problem] = parts["problems"]
         entries = [tallies, problems | "NameProblems" >> beam.Map(lambda p: ("problems", p._asdict()))]

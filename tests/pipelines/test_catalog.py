@@ -34,9 +34,7 @@ def test_every_table_is_a_view_with_its_rows(con: duckdb.DuckDBPyConnection, all
 
 def test_every_table_and_column_says_what_it_is(con: duckdb.DuckDBPyConnection, all_tables: Any) -> None:
     said = dict(con.sql("select view_name, comment from duckdb_views() where not internal").fetchall())
-    columns = con.sql(
-        "select table_name, column_name, comment from duckdb_columns() where not internal"
-    ).fetchall()
+    columns = con.sql("select table_name, column_name, comment from duckdb_columns() where not internal").fetchall()
     about = {(table, column): comment for table, column, comment in columns}
     for table in all_tables.values():
         assert table.description in said[table.name] and table.grain in said[table.name]
@@ -58,7 +56,10 @@ def test_share_is_null_where_there_is_nothing_to_divide_by(con: duckdb.DuckDBPyC
 
 
 def test_journey_is_one_customer_in_order(con: duckdb.DuckDBPyConnection) -> None:
-    assert con.sql("select seq, event_type from journey('c-1')").fetchall() == [(1, "site_visit"), (2, "purchase")]
+    assert con.sql("select seq, event_type from journey('c-1')").fetchall() == [
+        (1, "site_visit"),
+        (2, "purchase"),
+    ]
     assert con.sql("from journey('nobody')").fetchall() == []
 
 

@@ -1,4 +1,4 @@
-"""The lake's promises: one run is published, and whole; a run that fails or dies changes nothing; one writer at a time."""
+"""The lake's promises: one run is published, and whole; one that fails changes nothing; one writer at a time."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def files_under(folder: Path) -> set[str]:
 
 def test_a_new_lake_has_no_published_run(lake_maker: Any) -> None:
     assert lake_maker.lake.current() is None
-    with pytest.raises(UsageError, match="no published run in .*lake"):
+    with pytest.raises(UsageError, match=r"no published run in .*lake"):
         lake_maker.lake.published()
 
 
@@ -61,9 +61,16 @@ def test_the_manifest_tells_everything_and_reads_back_the_same(lake_maker: Any) 
     assert lake_maker.lake.manifest(run.run_id) == written
     assert written.rows["touchpoints"] == 3 and written.rows["customers"] == 0
     assert written.settings == {"timezone": "UTC"} and written.inputs[0]["bytes"] == 100
-    assert [file.path for file in written.files] == ["touchpoints/part-0-a.parquet", "touchpoints/part-1-b.parquet"]
+    assert [file.path for file in written.files] == [
+        "touchpoints/part-0-a.parquet",
+        "touchpoints/part-1-b.parquet",
+    ]
     sessions = next(table for table in written.tables if table.name == "sessions")
-    assert (sessions.grain, sessions.key, sessions.schema_version) == ("one session", ("session_id",), "1-0-0")
+    assert (sessions.grain, sessions.key, sessions.schema_version) == (
+        "one session",
+        ("session_id",),
+        "1-0-0",
+    )
     assert sessions.columns[0]["type"] == "VARCHAR" and "first event" in sessions.columns[0]["description"]
 
 
@@ -244,16 +251,14 @@ def test_any_folder_name_will_do(tmp_path: Path, all_tables: Any, lake_maker: An
         assert con.sql("select count(*) from touchpoints").fetchall() == [(3,)]
 
 
-def test_paths_are_absolute_whatever_the_folder_is_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_are_absolute_whatever_the_folder_is_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Lake("there/../lake/").path == str(tmp_path / "lake")
 
 
 @pytest.mark.parametrize("path", ["", "hdfs://cluster/lake", "http://host/lake"])
 def test_stores_that_are_not_known_are_refused(path: str) -> None:
-    with pytest.raises(UsageError, match="(empty|kind of store)"):
+    with pytest.raises(UsageError, match=r"(empty|kind of store)"):
         store_for(path)
 
 
@@ -322,7 +327,12 @@ def test_a_lake_on_an_object_store(bucket: str, all_tables: Any, lake_maker: Any
     assert maker.lake.current() == second.run_id != first.run_id
     assert set(maker.lake.store.glob(second.folder, "**")) == {
         f"{second.folder}/{name}"
-        for name in ("manifest.json", "catalog.duckdb", "touchpoints/part-0-a.parquet", "touchpoints/part-1-b.parquet")
+        for name in (
+            "manifest.json",
+            "catalog.duckdb",
+            "touchpoints/part-0-a.parquet",
+            "touchpoints/part-1-b.parquet",
+        )
     }
     con = connect(maker.lake)
     assert con.sql("select customer_key, seq from touchpoints order by all").fetchall() == [
