@@ -172,8 +172,9 @@ class Lake:
         run = self.run(run_id)
         if self.store.is_local:
             with _writing(self.path):
-                Path(run.staged).mkdir(parents=True)
-                Path(run.blocks).mkdir()
+                Path(run.blocks).mkdir(parents=True)
+        else:  # it has no folders; but that it can be written is better known now than at the first block
+            self.store.publish(f"{run.staged}/started", run_id.encode())
         return run
 
     def read_listings(self, run: Run) -> Listing:

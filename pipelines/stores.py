@@ -8,11 +8,12 @@ import importlib.util
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from pipelines.errors import UsageError
+from pipelines.errors import ParcoursError, UsageError
 
 #: scheme -> the extra of apache-beam that reads it, and the package that shows that it is installed
 OBJECT_STORES = {"gs": ("gcp", "google.cloud.storage"), "s3": ("aws", "boto3")}
@@ -139,22 +140,26 @@ class _ObjectStore:
             self._files.set_options(PipelineOptions(list(beam_args)))
 
     def open_write(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, self._files.create(path, compression_type=self._as_is))
+        with _reaching(path):
+            return cast(BinaryIO, self._files.create(path, compression_type=self._as_is))
 
     def open_read(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, self._files.open(path, compression_type=self._as_is))
+        with _reaching(path):
+            return cast(BinaryIO, self._files.open(path, compression_type=self._as_is))
 
     def read_bytes(self, path: str) -> bytes:
         if not self.exists(path):  # what a missing object raises differs from store to store
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        with self.open_read(path) as file:
+        with _reaching(path), self.open_read(path) as file:
             return file.read()
 
     def exists(self, path: str) -> bool:
-        return bool(self._files.exists(path))
+        with _reaching(path):
+            return bool(self._files.exists(path))
 
     def glob(self, folder: str, pattern: str) -> dict[str, int]:
-        [result] = self._files.match([f"{folder}/{pattern}"])
+        with _reaching(folder):
+            [result] = self._files.match([f"{folder}/{pattern}"])
         found = {item.path: int(item.size_in_bytes) for item in result.metadata_list if not item.path.endswith("/")}
         return dict(sorted(found.items()))
 
@@ -164,14 +169,29 @@ class _ObjectStore:
     def remove(self, paths: Iterable[str]) -> None:
         given = list(paths)
         for start in range(0, len(given), 1000):
-            self._files.delete(given[start : start + 1000])
+            with _reaching(given[start]):
+                self._files.delete(given[start : start + 1000])
 
     def publish(self, path: str, data: bytes) -> None:
-        with self.open_write(path) as file:  # one put: an object is there whole or not at all
+        with _reaching(path), self.open_write(path) as file:  # one put: an object is there whole or not at all
             file.write(data)
 
     def settle(self, paths: Iterable[str]) -> None:
         pass  # an object that was written is kept
+
+
+@contextmanager
+def _reaching(path: str) -> Iterator[None]:
+    """Each store's client has errors of its own, without a common class: what one says is told with the path."""
+    try:
+        yield
+    except ParcoursError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} cannot be reached: {reason}.", "Check the bucket's name, the credentials and the network."
+        ) from error
 
 
 def _is_installed(package: str) -> bool:

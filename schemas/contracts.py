@@ -141,7 +141,7 @@ class Contracts:
         if key not in self._compiled:
             known = [self.property_of(c, field) is not None for c in self.contracts]
             self._compiled[key] = np.array(known, dtype=bool)
-        return self._compiled[key]  # type: ignore[no-any-return]
+        return self._compiled[key]
 
     def required(self, field: str) -> np.ndarray:
         """bool[contract]: must the field be there?"""
@@ -149,14 +149,14 @@ class Contracts:
         if key not in self._compiled:
             must = [(p := self.property_of(c, field)) is not None and p.required for c in self.contracts]
             self._compiled[key] = np.array(must, dtype=bool)
-        return self._compiled[key]  # type: ignore[no-any-return]
+        return self._compiled[key]
 
     def distinct(self, field: str, attribute: str) -> list[tuple[Any, np.ndarray]]:
         """Each distinct value of a rule (say `minimum`) on a field, with the contracts (bool[contract]) that say it."""
         key = (field, attribute)
         if key not in self._compiled:
             self._compiled[key] = list(self._distinct(field, attribute))
-        return self._compiled[key]  # type: ignore[no-any-return]
+        return self._compiled[key]
 
     def _distinct(self, field: str, attribute: str) -> Iterator[tuple[Any, np.ndarray]]:
         groups: dict[Any, np.ndarray] = {}

@@ -80,7 +80,9 @@ def stitch(pieces: Iterable[pa.Table], contracts: Contracts, rules: StitchRules)
         rules.gap_us,
         rules.by_source,
     )
+    versions = pa.array([contract.version for contract in contracts.contracts])
     columns = {
+        "schema_version": versions.take(one_chunk(events["contract"])),
         "seq": np.arange(len(customer)) - start + 1,
         "customer_no": customer,
         "session_no": sessions.session,

@@ -76,6 +76,7 @@ def validate(
     for finding in findings:
         rejected[finding.rows] = True
     events = _foreign_fields_to_extra(events, code, contracts, candidates.findings, connection)
+    events = _fill_defaults(events, code, contracts)
     events = with_columns(events, {"contract": pa.array(code, pa.int16())})
     after = np.zeros(n, bool)
     if "occurred_at" in events.column_names:
@@ -356,6 +357,22 @@ def _foreign_fields_to_extra(
         gone[away] = True
         values = pc.if_else(pa.array(gone), pa.scalar(None, events[name].type), events[name])
         events = with_columns(events, {name: values})
+    return events
+
+
+def _fill_defaults(events: pa.Table, code: np.ndarray, contracts: Contracts) -> pa.Table:
+    """The contracts' defaults where a value is absent. schema_version is left out: Stitch writes it for every row."""
+    for field in contracts.fields.values():
+        for default, who in contracts.distinct(field.name, "default"):
+            own = _look_up(who, code, False)
+            if field.name == "schema_version" or not own.any():
+                continue
+            present = field.name in events.column_names
+            values = one_chunk(events[field.name]) if present else pa.nulls(events.num_rows, field.arrow)
+            absent = own & ~valid_mask(values)
+            if absent.any():
+                filled = pc.if_else(pa.array(absent), pa.scalar(default, field.arrow), values)
+                events = with_columns(events, {field.name: filled})
     return events
 
 

@@ -347,6 +347,19 @@ def test_a_lake_on_an_object_store(bucket: str, all_tables: Any, lake_maker: Any
     assert maker.lake.current() == second.run_id and maker.lake.published()
 
 
+def test_an_object_store_that_cannot_be_written_is_named_at_the_start(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from apache_beam.io.aws.clients.s3 import boto3_client
+
+    def no_such_bucket(*args: Any) -> None:
+        raise RuntimeError("The specified bucket does not exist")
+
+    monkeypatch.setattr(boto3_client.Client(None), "create_multipart_upload", no_such_bucket, raising=True)
+    with pytest.raises(UsageError, match=r"s3://lakes/one/runs/r/_staged/started cannot be reached: .*not exist"):
+        Lake(f"{bucket}/one").start_run("r")
+
+
 def test_an_object_store_without_its_package_is_a_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.stores._is_installed", lambda package: False)
     with pytest.raises(UsageError) as refused:
