@@ -5,6 +5,7 @@ Paths are whole. Beam, whose FileSystems read and write gs:// and s3://, is impo
 
 import errno
 import importlib.util
+import logging
 import os
 import secrets
 import shutil
@@ -173,8 +174,12 @@ class _ObjectStore:
                 self._files.delete(given[start : start + 1000])
 
     def publish(self, path: str, data: bytes) -> None:
-        with _reaching(path), self.open_write(path) as file:  # one put: an object is there whole or not at all
-            file.write(data)
+        logging.disable(logging.ERROR)  # Beam logs a traceback of what it then raises, and we tell
+        try:
+            with _reaching(path), self.open_write(path) as file:  # one put: an object is there whole or not at all
+                file.write(data)
+        finally:
+            logging.disable(logging.NOTSET)
 
     def settle(self, paths: Iterable[str]) -> None:
         pass  # an object that was written is kept

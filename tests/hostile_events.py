@@ -17,14 +17,14 @@ _START = datetime(2025, 1, 1, tzinfo=UTC)
 _IDS = ("a", "Z", "é", "e 1", "ё", "日本", "😀", "a:b", "0")
 
 
-def make_events(seed: int, count: int = 80) -> list[Event]:
-    """`count` events and some copies of them; most are accepted, some lie after AS_OF, some break a rule."""
+def make_events(seed: int, count: int = 80, spoilt: bool = True) -> list[Event]:
+    """`count` events and some copies of them; some lie after AS_OF and, if `spoilt`, some break a rule."""
     rng = random.Random(seed)
     moments = [_START + timedelta(days=rng.choice((0, 1, 40, 100, 200, 330))) for _ in range(6)]
     moments += [moment + timedelta(minutes=rng.randint(1, 90)) for moment in moments for _ in range(3)]
     events = [_event(rng, number, moments) for number in range(count)]
     events += [_copy(rng, rng.choice(events), moments) for _ in range(count // 6)]
-    for event in rng.sample(events, count // 16):
+    for event in rng.sample(events, count // 16 if spoilt else 0):
         _spoil(rng, event)
     return events
 

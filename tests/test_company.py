@@ -195,7 +195,9 @@ def test_sessions(tables: Tables, key: str) -> None:
 def test_journeys(tables: Tables, key: str) -> None:
     rows = sorted(of(tables["journeys"], key), key=lambda row: row["journey_no"])
     at = {row["event_id"]: row["occurred_at"] for row in of(tables["touchpoints"], key)}
-    wanted = [[no, status, outcome, at.get(last)] for no, status, outcome, last in CUSTOMERS[key]["journeys"]]
+    wanted = [
+        [no, status, outcome, at[last] if last else None] for no, status, outcome, last in CUSTOMERS[key]["journeys"]
+    ]
     assert [[row["journey_no"], row["status"], row["outcome"], row["ended_at"]] for row in rows] == wanted
     sizes = [sum(no == row["journey_no"] for _, _, no in timeline(CUSTOMERS[key])) for row in rows]
     assert [row["touchpoints"] for row in rows] == sizes

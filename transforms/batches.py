@@ -93,13 +93,16 @@ def shard_of_bucket(bucket: np.ndarray, shards: int) -> np.ndarray:
     return (bucket.astype(np.int64) * shards // BUCKETS).astype(np.uint16)
 
 
-def split_by_shard(table: pa.Table, shard: np.ndarray, shards: int) -> Iterator[tuple[int, pa.Table]]:
-    """Cut a table by shard: one stable sort of small integers, then slices. Empty pieces are not made."""
-    if shards == 1:
-        if table.num_rows:
-            yield 0, drop_null_columns(table)
-        return
+def split_by_shard(
+    table: pa.Table, shard: np.ndarray, shards: int, keep: np.ndarray | None = None
+) -> Iterator[tuple[int, pa.Table]]:
+    """Cut a table by shard: one stable sort of small integers, then slices. Empty pieces are not made.
+
+    `keep` (bool[n]) leaves rows out on the way: the copy is made anyway.
+    """
     order = np.argsort(shard, kind="stable")
+    if keep is not None:
+        order = order[keep[order]]
     bounds = np.searchsorted(shard[order], np.arange(shards + 1))
     table = table.take(pa.array(order)).combine_chunks()
     for number in range(shards):

@@ -36,15 +36,18 @@ def customer_bucket(keys: pa.Array) -> np.ndarray:
     return (high >> np.uint64(48)).astype(np.int64)
 
 
-def load_block(events: pa.Table, duplicates: Iterable[pa.Table], connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The block's events without the rows that are duplicates, with customer_key and is_known."""
-    rows = [t["row"].to_numpy() for t in duplicates if t.num_rows]
-    if rows:
-        keep = np.ones(events.num_rows, bool)
-        keep[np.concatenate(rows)] = False
-        events = events.filter(pa.array(keep))
+def load_block(
+    events: pa.Table, duplicates: Iterable[pa.Table], shards: int, connection: duckdb.DuckDBPyConnection
+) -> Iterator[tuple[int, pa.Table]]:
+    """The block's events without the rows that are duplicates, with customer_key and is_known, cut by shard."""
+    keep = np.ones(events.num_rows, bool)
+    for rows in duplicates:
+        keep[rows["row"].to_numpy()] = False
     keys = customer_keys(events, connection)
-    return with_columns(events, {"customer_key": keys["customer_key"], "is_known": keys["is_known"]})
+    events = with_columns(events, {"customer_key": keys["customer_key"], "is_known": keys["is_known"]})
+    encoded = pc.dictionary_encode(one_chunk(keys["customer_key"]))
+    bucket = customer_bucket(encoded.dictionary)[encoded.indices.to_numpy()]
+    yield from split_by_shard(events, shard_of_bucket(bucket, shards), shards, keep)
 
 
 class _LoadBlocks(beam.DoFn):
@@ -60,14 +63,13 @@ class _LoadBlocks(beam.DoFn):
     ) -> Iterator[tuple[int, pa.Table] | beam.pvalue.TaggedOutput]:
         path, duplicates = block
         events = read_block(path)
-        before, source = events.num_rows, events.schema.metadata[b"source"].decode()
-        events = load_block(events.replace_schema_metadata(None), duplicates, self._connection)
-        yield beam.pvalue.TaggedOutput("tallies", ("touchpoints", source, "", events.num_rows))
-        if before > events.num_rows:
-            yield beam.pvalue.TaggedOutput("tallies", ("duplicates", source, "", before - events.num_rows))
-        keys = pc.dictionary_encode(one_chunk(events["customer_key"]))
-        bucket = customer_bucket(keys.dictionary)[keys.indices.to_numpy()]
-        yield from split_by_shard(events, shard_of_bucket(bucket, self._shards), self._shards)
+        source, kept = events.schema.metadata[b"source"].decode(), 0
+        events = events.replace_schema_metadata(None)
+        for shard, piece in load_block(events, duplicates, self._shards, self._connection):
+            kept += piece.num_rows
+            yield shard, piece
+        yield beam.pvalue.TaggedOutput("tallies", ("touchpoints", source, "", kept))
+        yield beam.pvalue.TaggedOutput("tallies", ("duplicates", source, "", events.num_rows - kept))
 
 
 class LoadByCustomer(beam.PTransform):

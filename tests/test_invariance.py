@@ -1,0 +1,197 @@
+"""The promise: the same events give the same tables, byte for byte.
+
+Whatever the order of the lines, the files they stand in, how these are compressed and cut into blocks, the number of
+shards, and however often a line comes again. tests/test_runners.py says the same of other runners.
+"""
+
+import csv
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import strategies as st
+
+from pipelines.run import run
+from pipelines.settings import load_settings
+from schemas.contracts import load_contracts
+from tests.hostile_events import AS_OF, Event, make_events
+from tests.lake_tables import assert_same_tables, counts, read_tables
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way to hand over the same lines. `order` is a seed; `copies` is how many accepted lines come again."""
+
+    order: int
+    files: tuple[str, ...]
+    block_bytes: int
+    shards: int
+    copies: int
+
+
+cuts = st.builds(
+    Cut,
+    order=st.integers(0, 1 << 30),
+    files=st.lists(st.sampled_from(("jsonl", "jsonl.gz", "jsonl.zst")), min_size=1, max_size=4).map(tuple),
+    block_bytes=st.sampled_from((600, 2_500, 9_999, 32 << 20)),
+    shards=st.integers(1, 7),
+    copies=st.integers(0, 20),
+)
+
+
+@hypothesis.given(seed=st.integers(0, 1 << 30), cut=cuts)
+@hypothesis.settings(
+    max_examples=8,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
+@hypothesis.example(seed=0, cut=Cut(1, ("jsonl", "jsonl.gz", "jsonl.zst"), 300, 7, 40))
+def test_any_order_any_cut_any_shard_count_and_added_copies(seed: int, cut: Cut) -> None:
+    lines = [json.dumps(event, ensure_ascii=False) for event in make_events(seed)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_text(folder / "one.jsonl", lines)
+        run([str(folder / "one.jsonl")], str(folder / "one"), load_settings(as_of=AS_OF, shards=1))
+
+        copies = copies_of_accepted(folder / "one", lines, cut)
+        patterns = write_cut(folder / "cut", [*lines, *copies], cut)
+        settings = load_settings(as_of=AS_OF, shards=cut.shards, block_bytes=cut.block_bytes)
+        run(patterns, str(folder / "other"), settings)
+
+        assert_same_tables(folder / "one", folder / "other")
+        added = {"records_in", "records_mapped", "events_in", "duplicates"}
+        one, other = (counts(folder / lake) for lake in ("one", "other"))
+        for count in ("records_in", "records_mapped", "records_skipped", "records_unreadable", "events_in",
+                      "touchpoints", "duplicates", "quarantined", "after_as_of", "excluded"):  # fmt: skip
+            assert other[count] == one[count] + (len(copies) if count in added else 0), count
+
+
+def copies_of_accepted(lake: Path, lines: Sequence[str], cut: Cut) -> list[str]:
+    """Some lines that gave a touchpoint or a duplicate of one: a copy of a bad line is a bad line more."""
+    tables = read_tables(lake)
+    bad = set(tables["quarantine"]["raw"].to_pylist())
+    kept = set(tables["touchpoints"]["event_id"].to_pylist())
+    fit = [line for line in lines if line not in bad and json.loads(line)["event_id"] in kept]
+    fit = [line for line in fit if datetime.fromisoformat(json.loads(line)["occurred_at"]) <= AS_OF]
+    return random.Random(cut.order).choices(fit, k=cut.copies)
+
+
+def write_cut(folder: Path, lines: Sequence[str], cut: Cut) -> list[str]:
+    """The lines in another order, dealt out to files; a pattern for each, the last file first."""
+    rng = random.Random(cut.order)
+    shuffled = rng.sample(lines, len(lines))
+    folder.mkdir()
+    dealt: list[list[str]] = [[] for _ in cut.files]
+    for line in shuffled:
+        rng.choice(dealt).append(line)
+    patterns = []
+    for number, (ending, part) in enumerate(zip(cut.files, dealt, strict=True)):
+        if part:
+            write_text(folder / f"{number}.{ending}", part)
+            patterns.append(str(folder / f"{number}.{ending}"))
+    return patterns[::-1]
+
+
+def write_text(path: Path, lines: Sequence[str]) -> None:
+    """Lines to a file, compressed as its name says, in two streams one behind the other as log shippers write them."""
+    codec = {"gz": "gzip", "zst": "zstd"}.get(path.suffix[1:])
+    half = len(lines) // 2
+    with path.open("wb") as file:
+        for part in (lines[:half], lines[half:]):
+            data = "".join(f"{line}\n" for line in part).encode()
+            sink = pa.BufferOutputStream()
+            with pa.CompressedOutputStream(sink, codec) if codec else sink as stream:
+                stream.write(data)
+            file.write(sink.getvalue())
+
+
+# ---- the formats
+
+
+def write_csv(path: Path, events: Sequence[Event]) -> None:
+    """Every field in a column of its own; flags as JSON writes them, an absent field as nothing."""
+    names = list(dict.fromkeys(name for event in events for name in event))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for event in events:
+            writer.writerow({k: json.dumps(v) if isinstance(v, bool) else v for k, v in event.items()})
+
+
+def write_parquet(path: Path, events: Sequence[Event]) -> None:
+    """Every field in a column of its contract's type; several row groups."""
+    contracts = load_contracts()
+    columns: dict[str, pa.Array] = {}
+    for name in dict.fromkeys(name for event in events for name in event):
+        kind = contracts.fields[name].arrow
+        columns[name] = pa.array([_typed(event.get(name), kind) for event in events], kind)
+    pq.write_table(pa.table(columns), path, row_group_size=17)
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if pa.types.is_timestamp(kind):
+        return datetime.fromisoformat(value)
+    return Decimal(str(value)) if pa.types.is_decimal(kind) else value
+
+
+@pytest.fixture(scope="module")
+def events_of_contracts() -> list[Event]:
+    """Good events without an unknown field: in JSON such a one may be a number, in CSV it is a text."""
+    return [{k: v for k, v in e.items() if k != "load_time"} for e in make_events(11, count=90, spoilt=False)]
+
+
+@pytest.fixture(scope="module")
+def lake_of_json(events_of_contracts: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("json")
+    write_text(folder / "events.jsonl", [json.dumps(event) for event in events_of_contracts])
+    run([str(folder / "events.jsonl")], str(folder / "lake"), load_settings(as_of=AS_OF))
+    return folder / "lake"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "all three"])
+def test_json_csv_and_parquet_give_the_same_tables(
+    ending: str, events_of_contracts: list[Event], lake_of_json: Path, tmp_path: Path
+) -> None:
+    thirds = [events_of_contracts[number::3] for number in range(3)]
+    if ending == "all three":
+        write_text(tmp_path / "events.jsonl", [json.dumps(event) for event in thirds[0]])
+        thirds = thirds[1:]
+    if ending != "parquet":
+        write_csv(tmp_path / "events.csv", events_of_contracts if ending == "csv" else thirds[0])
+    if ending != "csv":
+        write_parquet(tmp_path / "events.parquet", events_of_contracts if ending == "parquet" else thirds[1])
+    run([str(tmp_path / "events.*")], str(tmp_path / "lake"), load_settings(as_of=AS_OF, block_bytes=3_000, shards=2))
+    assert_same_tables(lake_of_json, tmp_path / "lake")
+    assert counts(tmp_path / "lake")["touchpoints"] == counts(lake_of_json)["touchpoints"] > 60
+
+
+# ---- the comparison
+
+
+def test_the_comparison_sees_a_ten_thousandth_of_a_euro(
+    events_of_contracts: list[Event], lake_of_json: Path, tmp_path: Path
+) -> None:
+    kept = read_tables(lake_of_json)["touchpoints"].to_pylist()
+    changed = next(row["event_id"] for row in kept if row["event_type"] == "purchase")
+    lines = [
+        json.dumps(event | {"amount": event["amount"] + 0.0001} if event["event_id"] == changed else event)
+        for event in events_of_contracts
+    ]
+    write_text(tmp_path / "events.jsonl", lines)
+    run([str(tmp_path / "events.jsonl")], str(tmp_path / "lake"), load_settings(as_of=AS_OF))
+    with pytest.raises(AssertionError, match="touchpoints is not the same"):
+        assert_same_tables(lake_of_json, tmp_path / "lake")

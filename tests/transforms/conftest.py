@@ -1,0 +1,157 @@
+"""Fixtures of the steps' tests.
+
+`contracts`   the shipped event contracts, compiled
+`connection`  one DuckDB connection for all tests: a step must not mind what an earlier one did with it
+`steps`       short rows to events, and the steps after the shuffle on them, one by one or all (`Steps`)
+`microseconds`  a moment, written as in the rows, as whole microseconds
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from schemas.contracts import Contracts, load_contracts
+from schemas.dictionary import load_friction, load_metrics
+from schemas.tables import tables
+from transforms import duck
+from transforms.assign_stages import StageRules, assign_stages
+from transforms.batches import ShardTables
+from transforms.build_entities import EntityRules, build_entities
+from transforms.build_journeys import JourneyRules, build_journeys
+from transforms.find_friction import FrictionRules, find_friction
+from transforms.measure import MeasureRules, measure, merge
+from transforms.sessionize import GAP_US
+from transforms.stitch import StitchRules, event_schema, stitch
+from transforms.summarise_customers import CustomerRules, summarise_customers
+from transforms.time_zones import Months, micros
+
+Row = dict[str, Any]
+DAY_US = 86_400_000_000
+#: What a type cannot do without. A row of a test says only what the test is about.
+DEFAULTS: Mapping[str, Row] = {
+    "site_visit": {"page_url": "https://shop.example/"},
+    "product_usage": {"feature": "reports"},
+    "purchase": {"amount": "10", "currency": "EUR"},
+    "refund": {"amount": "1", "currency": "EUR"},
+    "ticket_replied": {"author": "agent", "public": True},
+    "subscription_started": {"amount": "30", "currency": "EUR", "period_months": 1, "auto_renews": True},
+    "subscription_changed": {"amount": "30", "currency": "EUR", "period_months": 1, "auto_renews": True},
+    "renewal": {"amount": "30", "currency": "EUR", "period_months": 1, "outcome": "renewed"},
+    "cancellation": {"kind": "effective"},
+}
+
+
+def moment(at: str | datetime.datetime) -> datetime.datetime:
+    """`2026-01-05 10:00` or a datetime, in UTC where it says nothing else."""
+    time = datetime.datetime.fromisoformat(at) if isinstance(at, str) else at
+    return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time
+
+
+class Steps:
+    """Rows are dicts with `type`, `at`, `who` (the customer_key, default ann) and any field of an event."""
+
+    def __init__(self, contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> None:
+        self.contracts, self.connection = contracts, connection
+        self.tables = tables(contracts)
+
+    def events(self, rows: Iterable[Row]) -> pa.Table:
+        """Rows as they arrive from the shuffle. Ids default to e0000, e0001, ... in the order given."""
+        return pa.Table.from_pylist(
+            [self._event(f"e{number:04}", row) for number, row in enumerate(rows)], event_schema(self.contracts)
+        )
+
+    def _event(self, event_id: str, row: Row) -> Row:
+        given = {k: v for k, v in row.items() if k not in ("type", "at", "who")}
+        who = row.get("who", "ann")
+        event = {
+            "event_id": event_id,
+            "customer_key": who,
+            "is_known": not who.startswith("anon:"),
+            "event_type": row["type"],
+            "occurred_at": moment(row["at"]),
+            "contract": self.contracts.codes[row["type"], "1-0-0"],
+            **DEFAULTS.get(row["type"], {}),
+            **given,
+        }
+        if row["type"] == "purchase":
+            event.setdefault("order_id", event["event_id"])
+        if event.get("amount") is not None:
+            event["amount"] = Decimal(event["amount"])
+        return event
+
+    def stitch(self, rows: Iterable[Row], gap_us: int = GAP_US, by_source: bool = False) -> ShardTables:
+        return stitch([self.events(rows)], self.contracts, StitchRules(gap_us, by_source))
+
+    def entities(self, rows: Iterable[Row], as_of: str | datetime.datetime) -> ShardTables:
+        return build_entities(self.stitch(rows), EntityRules(moment(as_of)), self.connection)
+
+    def stages(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, inactivity_days: int = 90, sql: str | None = None
+    ) -> ShardTables:
+        rules = StageRules(sql or duck.read_sql("assign_stages"), moment(as_of), inactivity_days)
+        return assign_stages(self.entities(rows, as_of), rules, self.connection)
+
+    def journeys(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, silence_days: int = 90, timezone: str = "UTC"
+    ) -> ShardTables:
+        rules = JourneyRules(moment(as_of), silence_days * DAY_US, Months(timezone))
+        return build_journeys(self.stages(rows, as_of), rules, self.connection)
+
+    def friction(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, kinds: Sequence[str] | None = None,
+        parameters: Mapping[str, Mapping[str, int | float]] | None = None, timezone: str = "UTC",
+    ) -> ShardTables:  # fmt: skip
+        wanted = [k for k in load_friction(parameters=parameters).values() if kinds is None or k.kind in kinds]
+        rules = FrictionRules(tuple(wanted), moment(as_of))
+        return find_friction(self.journeys(rows, as_of, timezone=timezone), rules, self.connection)
+
+    def customers(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, timezone: str = "UTC"
+    ) -> ShardTables:
+        found = self.friction(rows, as_of, timezone=timezone)
+        return summarise_customers(found, CustomerRules(moment(as_of)), self.connection)
+
+    def metrics(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, *names: str, timezone: str = "UTC",
+        shards: int = 1,
+    ) -> list[Row]:  # fmt: skip
+        """The rows of lifecycle_metrics of some metrics, the customers dealt to several shards."""
+        known = load_metrics()
+        rules = MeasureRules(tuple(known[name] for name in names), moment(as_of), Months(timezone))
+        rows = list(rows)
+        whose = sorted({row.get("who", "ann") for row in rows})
+        partials: dict[str, list[pa.Table]] = {"sums": [], "values": [], "transitions": [], "span": []}
+        for shard in range(shards):
+            dealt = [r for r in rows if whose.index(r.get("who", "ann")) % shards == shard]
+            if dealt:
+                measured = measure(self.friction(dealt, as_of, timezone=timezone), rules, self.connection)
+                for name, table in measured.items():
+                    partials[name].append(table)
+        return merge(partials, rules, self.tables["lifecycle_metrics"]).to_pylist()
+
+
+@pytest.fixture(scope="session")
+def contracts() -> Contracts:
+    return load_contracts()
+
+
+@pytest.fixture(scope="session")
+def connection() -> duckdb.DuckDBPyConnection:
+    return duck.connect()
+
+
+@pytest.fixture(scope="session")
+def steps(contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> Steps:
+    return Steps(contracts, connection)
+
+
+@pytest.fixture(scope="session")
+def microseconds() -> Callable[[str | datetime.datetime], int]:
+    return lambda at: micros(moment(at))
