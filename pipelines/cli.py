@@ -175,14 +175,15 @@ def run(
     from pipelines.progress import Progress
     from pipelines.summary import render, sums_hold
 
-    result = pipeline.run(
-        inputs=list(inputs),
-        lake=lake,
-        settings=loaded,
-        beam_args=_beam_args(runner, beam),
-        lookups=lookups,
-        progress=partial(Progress, quiet=quiet),
-    )
+    with _stoppable():
+        result = pipeline.run(
+            inputs=list(inputs),
+            lake=lake,
+            settings=loaded,
+            beam_args=_beam_args(runner, beam),
+            lookups=lookups,
+            progress=partial(Progress, quiet=quiet),
+        )
     click.echo(render(result))
     return 0 if result.published and sums_hold(result.tallies) else 1
 
@@ -215,13 +216,14 @@ def check(
     from pipelines.progress import Progress
     from pipelines.summary import render_check
 
-    result = pipeline.check(
-        inputs=list(inputs),
-        settings=loaded,
-        beam_args=_beam_args(runner, beam),
-        lookups=lookups,
-        progress=partial(Progress, quiet=quiet),
-    )
+    with _stoppable():
+        result = pipeline.check(
+            inputs=list(inputs),
+            settings=loaded,
+            beam_args=_beam_args(runner, beam),
+            lookups=lookups,
+            progress=partial(Progress, quiet=quiet),
+        )
     click.echo(render_check(result))
     return 0
 
@@ -346,7 +348,8 @@ def demo(lake: str) -> Any:
     with _quiet_imports():
         from pipelines import demo as story
 
-    return story.main(lake)
+    with _stoppable():
+        return story.main(lake)
 
 
 # ---- parts of the commands -----------------------------------------------------------------------
@@ -360,6 +363,34 @@ def _quiet_imports() -> Iterator[None]:
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
     )
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGINT and SIGTERM end a run as an interrupt, which leaves the lake as it was.
+
+    Beam makes an error of the step out of an interrupt within one; and SIGTERM would leave the run's folder behind.
+    """
+    caught: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        caught.append(number)
+        logging.disable(logging.CRITICAL)  # Beam would log where it was stopped, as an error
+        raise KeyboardInterrupt
+
+    # What is ignored, as in the background of some shells, stays ignored.
+    listened = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in listened}
+    try:
+        yield
+    except BaseException:
+        if caught:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        logging.disable(logging.NOTSET)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _beam_args(runner: str, given: Sequence[str]) -> list[str]:
@@ -461,3 +492,7 @@ def _print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     formatter = click.HelpFormatter(width=width, max_width=110)
     formatter.write_dl([(left, right) for left, right in pairs], col_max=70)
     click.echo("\n".join(line.removeprefix("  ") for line in formatter.getvalue().splitlines()))
+
+
+if __name__ == "__main__":
+    main()

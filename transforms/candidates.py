@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 #: Column of events beside the contracts' fields: a hash of the record's own text and its source, where it has a text.
 #: Equal ones of one event_id are equal copies. It lives within a run only, so DuckDB's `hash` will do.
@@ -77,6 +78,11 @@ def texts(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Any column as text, one chunk."""
     values = one_chunk(values)
     return values if pa.types.is_string(values.type) else values.cast(pa.string())
+
+
+def lines_at(records: pa.Array, rows: np.ndarray) -> pa.Array:
+    """The text of some records, without the line end that the reader leaves on each."""
+    return pc.replace_substring_regex(records.take(pa.array(rows)), r"\r?\n\z", "")
 
 
 def valid_mask(values: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from schemas.contracts import Contracts
 from schemas.source_descriptions import Source
 from transforms import duck
-from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, one_chunk, texts
+from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, lines_at, one_chunk, texts
 from transforms.parse_csv import HeaderError, parse_csv
 from transforms.parse_json import parse_json, readable_json
 from transforms.read_blocks import UnreadableFile
@@ -67,11 +67,7 @@ def map_source(
 
 
 def _text_of(block: Block) -> partial[pa.Array]:
-    return partial(_take_text, texts(block.records["record"]))
-
-
-def _take_text(records: pa.Array, rows: np.ndarray) -> pa.Array:
-    return records.take(pa.array(rows))
+    return partial(lines_at, texts(block.records["record"]))
 
 
 def _records(block: Block, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, np.ndarray, list[Finding]]:
@@ -92,7 +88,7 @@ def _records(block: Block, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Ta
     good_rows = np.setdiff1d(np.arange(len(text)), bad, assume_unique=True)
     unreadable = []
     if len(bad):
-        observed = pa.compute.utf8_slice_codeunits(text.take(pa.array(bad)), 0, 80)
+        observed = pa.compute.utf8_slice_codeunits(lines_at(text, bad), 0, 80)
         unreadable.append(Finding(code, "", expected, bad, observed))
     return table, good_rows, unreadable
 

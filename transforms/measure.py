@@ -321,7 +321,7 @@ def _distribution_rows(
                 **_period(f"{metric.name}_{statistic}", month, pending, rules),
                 "currency": None,
                 "numerator": Decimal(total) if statistic == "mean" else None,
-                "denominator": Decimal(n * metric.divisor) if statistic == "mean" else None,
+                "denominator": Decimal(n) if statistic == "mean" else None,
                 "value": value,
                 "unit": metric.unit,
                 "n": n,

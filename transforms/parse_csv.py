@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from transforms.candidates import Block, texts
+from transforms.candidates import Block, lines_at, texts
+
+_BEFORE_A_FIELD = np.frombuffer(b',\n"', np.uint8)
+_BEHIND_A_FIELD = np.frombuffer(b',\r\n"', np.uint8)
+
+#: What Python's parser takes for one field. A longer record never comes here (`max_record_bytes`).
+csv.field_size_limit(1 << 30)
 
 
 class HeaderError(ValueError):
@@ -44,16 +50,18 @@ def parse_csv(block: Block) -> tuple[pa.Table, np.ndarray]:
 
 
 def _parse(records: pa.Array, names: list[str]) -> tuple[pa.Table | None, np.ndarray]:
-    """All records at once; None where the parser sees other records than the reader did (a stray quote)."""
+    """All records at once; None where a quote is astray, or the parser sees other records than the reader did."""
     bad: list[int] = []
 
     def note(row: pa_csv.InvalidRow) -> str:
         bad.append(row.number - 1)
         return "skip"
 
-    data = _joined(records)
     if not len(records):
         return pa.table({name: pa.array([], pa.string()) for name in names}), np.zeros(0, np.int64)
+    data = _joined(records)
+    if not _is_well_quoted(data):
+        return None, np.zeros(0, np.int64)
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
@@ -72,9 +80,22 @@ def _parse(records: pa.Array, names: list[str]) -> tuple[pa.Table | None, np.nda
 
 
 def _joined(records: pa.Array) -> pa.Buffer:
-    """The records as one text, each on its own line again."""
+    """The records as one text, each on its own line: those of the reader have their line ends still."""
+    if not pc.all(pc.ends_with(records, "\n")).as_py():
+        records = pc.binary_join_element_wise(lines_at(records, np.arange(len(records))), "\n", "")
     whole = pa.ListArray.from_arrays(pa.array([0, len(records)], pa.int32()), records)
-    return pc.binary_join(whole, "\n")[0].as_buffer()
+    return pc.binary_join(whole, "")[0].as_buffer()
+
+
+def _is_well_quoted(data: pa.Buffer) -> bool:
+    """Each quote opens a field, closes one, or is doubled inside one. Elsewhere parsers differ on what it means."""
+    view = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(view == ord('"'))
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]  # of a doubled quote, one closes and the other opens again
+    before = np.where(opening == 0, ord("\n"), view[opening - 1])
+    return bool(np.isin(before, _BEFORE_A_FIELD).all() and np.isin(view[closing + 1], _BEHIND_A_FIELD).all())
 
 
 def _parse_one_by_one(records: pa.Array, names: list[str]) -> tuple[pa.Table, np.ndarray]:

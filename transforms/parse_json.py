@@ -27,6 +27,7 @@ from transforms.candidates import (
     byte_at,
     fingerprint,
     first_bytes,
+    lines_at,
     texts,
     valid_mask,
 )
@@ -62,7 +63,7 @@ def parse_json(block: Block, contracts: Contracts, connection: duckdb.DuckDBPyCo
         block,
         pa.table(columns),
         readable,
-        partial(_take, records),
+        partial(lines_at, records),
         findings,
         records_in=len(records),
     )
@@ -101,8 +102,8 @@ def _ends_with_comma(records: pa.Array) -> np.ndarray:
     _, offsets_buffer, data_buffer = records.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int32)[records.offset : records.offset + n + 1]
     data = np.frombuffer(data_buffer, np.uint8)
-    last_two = np.maximum(offsets[1:] - 2, offsets[:-1])
-    before, last = data[last_two], data[np.maximum(offsets[1:] - 1, 0)]
+    stop = offsets[1:] - (data[np.maximum(offsets[1:] - 1, 0)] == 10)  # before the line end that the reader leaves
+    before, last = data[np.maximum(stop - 2, offsets[:-1])], data[np.maximum(stop - 1, 0)]
     odd = (last != 125) | (before <= 32) | (before == 44)
     result = np.zeros(n, bool)
     rows = np.flatnonzero(odd)

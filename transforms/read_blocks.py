@@ -68,7 +68,7 @@ def split_file(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
     with _open(file.path) as stream:
         _check_magic(file, stream.read(4))
         if file.format == "parquet":
-            yield from _split_parquet(file, limits)
+            yield from _split_parquet(file, stream)
         elif file.compression:
             yield FileRange(file, 0, -1)
         elif file.format == "csv":
@@ -125,17 +125,17 @@ def _check_magic(file: InputFile, head: bytes) -> None:
 # --- Parquet -------------------------------------------------------------------------------------------------------
 
 
-def _parquet(path: str) -> pq.ParquetFile:
+def _parquet(path: str, stream: BinaryIO) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(_open(path))
+        return pq.ParquetFile(stream)
     except (pa.ArrowException, OSError) as error:
         raise UnreadableFile(
             path, f"is not a whole Parquet file: {_one_line(error)}", "copy or export the file again"
         ) from error
 
 
-def _split_parquet(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
-    metadata = _parquet(file.path).metadata
+def _split_parquet(file: InputFile, stream: BinaryIO) -> Iterator[FileRange]:
+    metadata = _parquet(file.path, stream).metadata
     first_row = 0
     for group in range(metadata.num_row_groups):
         yield FileRange(file, group, group + 1, first_row)
@@ -143,7 +143,11 @@ def _split_parquet(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
 
 
 def _read_parquet(part: FileRange) -> Iterator[Block]:
-    parquet = _parquet(part.file.path)
+    with _open(part.file.path) as stream:
+        yield from _row_groups(part, _parquet(part.file.path, stream))
+
+
+def _row_groups(part: FileRange, parquet: pq.ParquetFile) -> Iterator[Block]:
     row = part.first_row
     share = part.file.bytes // max(parquet.metadata.num_row_groups, 1)
     try:
@@ -365,8 +369,9 @@ def _blocks(
     if len(not_text):
         keep[not_text] = False
         empty = Block(file.source, file.path, file.format, pa.table({}), np.zeros(0, np.int64))
-        raw = [data[starts[i] : ends[i]][: limits.raw_cap].decode("utf-8", "backslashreplace") for i in not_text]
-        sizes = [int(lengths[i]) for i in not_text]
+        lines = [data[starts[i] : ends[i]].removesuffix(b"\r") for i in not_text]
+        raw = [line[: limits.raw_cap].decode("utf-8", "backslashreplace") for line in lines]
+        sizes = [len(line) for line in lines]
         places = [position + int(starts[i]) for i in not_text]
         yield quarantine_unreadable(empty, "encoding.invalid", "UTF-8 text", raw, sizes, places)
     positions = starts + position

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import click
 import pytest
 
-from pipelines.cli import _beam_args, parcours, status_of
+from pipelines.cli import _beam_args, _stoppable, parcours, status_of
 from pipelines.errors import InputError, Refused, UsageError
 from pipelines.progress import Progress
 from pipelines.summary import render, render_check, sums_hold
@@ -131,6 +132,19 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr("pipelines.query.query", interrupted)
     assert status_of(["query", "--lake", "x", "select 1"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_is_interrupted_whatever_beam_makes_of_it(number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), _stoppable():
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("KeyboardInterrupt [while running 'Validate']") from error
+    assert signal.getsignal(number) == before
+    with pytest.raises(RuntimeError), _stoppable():
+        raise RuntimeError("a fault of ours stays one")
 
 
 @pytest.mark.parametrize(

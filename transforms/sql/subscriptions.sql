@@ -36,6 +36,7 @@ summed as (
         subscription_id,
         coalesce(min(occurred_at) filter (where event_type = 'subscription_started'), min(occurred_at)) as started_at,
         coalesce(max(seq) filter (where begins_term), 0) as last_begin,
+        min(seq) as first_seq,
         arg_max(plan, seq) as plan,
         arg_max(amount, seq) filter (where period_months is not null) as amount,
         arg_max(period_months, seq) filter (where amount is not null) as period_months,
@@ -91,6 +92,7 @@ first_end as (
             s.customer_no = e.customer_no
             and (e.of_account or (s.subscription_id = e.subscription_id and s.source is not distinct from e.source))
             and e.seq > s.last_begin
+            and e.seq >= s.first_seq  -- an account closed before is not this subscription's end
     group by s.customer_no, s.source, s.subscription_id
 ),
 ended as (
