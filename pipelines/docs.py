@@ -98,8 +98,8 @@ def dictionary_page(metrics: Iterable[Metric], friction: Iterable[Friction]) -> 
         "",
         _NOTE,
         "",
-        "What each metric of `lifecycle_metrics` and each kind of `friction_points` means. `parcours metrics NAME` prints",
-        "the same. Months, currencies, quantiles and `status` are explained in [metrics.md](metrics.md).",
+        "What each metric of `lifecycle_metrics` and each kind of `friction_points` means; `parcours metrics NAME`",
+        "prints the same. Months, currencies, quantiles and `status` are explained in [metrics.md](metrics.md).",
         "",
         "## Metrics",
     ]
@@ -202,18 +202,18 @@ def _star(prop: Property) -> str:
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def main(args: Sequence[str]) -> int:
+def main(args: Sequence[str], root: Path = ROOT) -> int:
     """Write the pages, or with --check say which differ. Returns the exit status."""
     if list(args) not in ([], ["--check"]):
         click.echo("usage: python -m pipelines.docs [--check]", err=True)
         return 2
-    if not (ROOT / "docs").is_dir():
-        click.echo(f"There is no folder {ROOT / 'docs'}: run this in a clone of the repository.", err=True)
+    if not (root / "docs").is_dir():
+        click.echo(f"There is no folder {root / 'docs'}: run this in a clone of the repository.", err=True)
         return 2
     stale = []
-    for page, text in pages().items():
+    for page, text in pages(root).items():
         if not page.exists() or page.read_text(encoding="utf-8") != text:
-            stale.append(page.relative_to(ROOT))
+            stale.append(page.relative_to(root))
             if not args:
                 page.write_text(text, encoding="utf-8")
     for name in stale:

@@ -45,9 +45,9 @@ def check_plan(plan: Plan, settings: Settings) -> None:
 def _check_exclude(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     if settings.exclude is None:
         return
-    events = event_schema(plan.contracts).empty_table()
+    events = event_schema(plan.contracts).empty_table().drop_columns(["customer_key", "is_known", "contract"])
     _try(lambda: duck.select(connection, f"select ({settings.exclude})::boolean as out from events", {"events": events}),
-         "the setting `exclude`", "Correct the condition; it may use the columns of touchpoints.")  # fmt: skip
+         "the setting `exclude`", "Correct the condition; it may use the fields of events, and extra.")  # fmt: skip
 
 
 def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:

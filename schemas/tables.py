@@ -195,7 +195,7 @@ _STAGE_TRANSITIONS = Table(
     "one pair of stages",
     ("from_stage", "to_stage"),
     (
-        Column("from_stage", TEXT, "The stage that was left; `(start)` for the first stage of a journey line."),
+        Column("from_stage", TEXT, "The stage that was left; `(start)` for a customer's first stage."),
         Column("to_stage", TEXT, "The stage that was entered; `(open)` where the customer still is in from_stage."),
         Column("transitions", WHOLE, "Number of such transitions."),
         Column("customers", WHOLE, "Number of customers with such a transition."),
@@ -248,7 +248,7 @@ _LIFECYCLE_METRICS = Table(
 )
 _QUARANTINE = Table(
     "quarantine",
-    "Records and events that broke a rule, whole, with every rule they broke.",
+    "Records and events that broke a rule, with every rule they broke.",
     "one event, or one unreadable record",
     ("source", "file", "position", "event_id"),
     (
@@ -265,7 +265,7 @@ _QUARANTINE = Table(
 )
 _RUNS = Table(
     "runs",
-    "The runs of this lake, with the sums that prove that nothing is lost.",
+    "The run that is published, with the sums that prove that nothing is lost.",
     "one run",
     ("run_id",),
     (

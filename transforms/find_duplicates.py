@@ -77,8 +77,10 @@ def hash_contents(
 ) -> pa.Table:
     """CONTENTS of the tied rows of one block."""
     rows = events.take(ties["row"])
+    # The length goes before each text, so that no value reads like the end of one field and the next.
     parts = [
-        f"case when \"{name}\" is not null then '{name}=' || \"{name}\"::varchar || chr(30) else '' end"
+        f"case when \"{name}\" is not null then '{name}' || strlen(\"{name}\"::varchar) || '=' || \"{name}\"::varchar"
+        " else '' end"
         for name in contracts.fields
         if name in rows.column_names
     ]

@@ -123,8 +123,8 @@ def _count_values(answer: pa.Table, metric: str, connection: duckdb.DuckDBPyConn
         {"answer_of_metric": answer},
     )
     counted = _named(counted, metric).select(VALUES.names).cast(VALUES)
-    total = pc.sum(counted["count"]).as_py() or 0
-    return to_buckets(counted) if total > EXACT_VALUES else counted
+    known = pc.sum(counted.filter(pc.field("value").is_valid())["count"]).as_py() or 0  # as the merge counts them
+    return to_buckets(counted) if known > EXACT_VALUES else counted
 
 
 def bucket_edges(top: int) -> list[int]:

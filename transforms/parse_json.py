@@ -55,7 +55,7 @@ def parse_json(block: Block, contracts: Contracts, connection: duckdb.DuckDBPyCo
         malformed[readable[~strict]] = True
         readable, parsed, extra = readable[strict], parsed.filter(pa.array(strict)), extra.filter(pa.array(strict))
         lines = _take(records, readable)
-    columns, findings, not_finite = _typed_columns(lines, parsed, contracts, connection)
+    columns, findings, not_strict = _typed_columns(lines, parsed, contracts, connection)
     columns[FINGERPRINT] = fingerprint(parsed["fingerprint"], block.source)
     if extra.null_count < len(extra):
         columns["extra"] = extra
@@ -67,9 +67,9 @@ def parse_json(block: Block, contracts: Contracts, connection: duckdb.DuckDBPyCo
         findings,
         records_in=len(records),
     )
-    if not_finite.any():
-        malformed[readable[not_finite]] = True
-        candidates = _without(candidates, not_finite)
+    if not_strict.any():
+        malformed[readable[not_strict]] = True
+        candidates = _without(candidates, not_strict)
     _report_malformed(candidates, np.flatnonzero(malformed))
     return candidates
 
@@ -187,10 +187,10 @@ def _is_strict(record: str) -> bool:
 def _typed_columns(
     records: pa.Array, parsed: pa.Table, contracts: Contracts, connection: duckdb.DuckDBPyConnection
 ) -> tuple[dict[str, pa.Array], list[Finding], np.ndarray]:
-    """The columns with a value; what has the wrong JSON type; and bool[n]: rows with NaN or an infinity."""
+    """The columns with a value; what has the wrong JSON type; and bool[n]: rows that are no strict JSON after all."""
     columns: dict[str, pa.Array] = {}
     findings: list[Finding] = []
-    not_finite = np.zeros(len(records), bool)
+    not_strict = np.zeros(len(records), bool)
     for field in contracts.fields.values():
         raw = texts(parsed[field.name])
         if raw.null_count == len(raw):
@@ -199,17 +199,41 @@ def _typed_columns(
             rows = _look_like_other_json(raw, not pa.types.is_string(field.arrow))
             if len(rows):
                 rows, observed = _are_other_json(records, rows, field.name, connection)
-                not_finite[rows[pc.match_substring_regex(observed, r"^-?[NnIi]").to_numpy(zero_copy_only=False)]] = True
+                not_strict[rows[pc.match_substring_regex(observed, r"^-?[NnIi]").to_numpy(zero_copy_only=False)]] = True
                 if len(rows):
                     findings.append(Finding("field.type", field.name, "string", rows, observed))
                     raw = _null_at(raw, rows)
             columns[field.name] = raw
         else:
             typed, found, nan_rows = type_json_scalars(field, raw, connection)
-            not_finite[nan_rows] = True
+            if pa.types.is_decimal(field.arrow) and _may_be_rounded(typed, found):
+                typed, found, nan_rows = type_json_scalars(field, _as_written(raw, records, field.name), connection)
+            not_strict[nan_rows] = True
             findings.extend(found)
             columns[field.name] = typed
-    return columns, findings, not_finite
+    for finding in findings:  # what a list or an object in the place of a value may hide, as in `extra`
+        nested = pc.match_substring_regex(finding.observed, r"\A[\[{]").to_numpy(zero_copy_only=False)
+        for row in finding.rows[nested]:
+            not_strict[row] |= not _is_strict(records[int(row)].as_py())
+    return columns, findings, not_strict
+
+
+def _may_be_rounded(typed: pa.Array, findings: list[Finding]) -> bool:
+    """DuckDB reads a fraction as a double, which holds 15 digits: of money 11 before the point and 4 behind it."""
+    largest = pc.max(pc.abs(typed)).as_py()
+    return (largest is not None and largest >= 10**11) or any(f.code == "field.range" for f in findings)
+
+
+def _as_written(raw: pa.Array, records: pa.Array, name: str) -> pa.Array:
+    """The numbers of a field, large fractions as they stand in their records."""
+    large = pc.match_substring_regex(raw, r"\A-?[0-9]{12,}\.").fill_null(False)
+    written = []
+    for row in np.flatnonzero(large.to_numpy(zero_copy_only=False)):
+        try:
+            written.append(json.loads(records[int(row)].as_py(), parse_float=str)[name])
+        except (ValueError, RecursionError):  # refused for something else in it
+            written.append(raw[int(row)].as_py())
+    return pc.replace_with_mask(raw, large, pa.array(written, pa.string()))
 
 
 def _look_like_other_json(values: pa.Array, is_time: bool) -> np.ndarray:

@@ -74,8 +74,9 @@ def split_file(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
         elif file.format == "csv":
             yield from _split_csv(file, limits)
         else:
-            for start in range(0, file.bytes, limits.block_bytes):
-                yield FileRange(file, start, min(start + limits.block_bytes, file.bytes))
+            step = max(limits.block_bytes, len(_BOM) + 1)  # the range with the BOM owns the record behind it
+            for start in range(0, file.bytes, step):
+                yield FileRange(file, start, min(start + step, file.bytes))
 
 
 def read_range(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validated]:
@@ -327,7 +328,7 @@ def _cut_records(
         position, held = position + cut, buffer[cut:]
         if at_end:
             return
-        if len(held) > limits.max_record_bytes:
+        if len(held) - held.endswith(b"\n") > limits.max_record_bytes:
             length = _skip_record(stream, held, quoted)
             yield _TooLong(position, held[: limits.raw_cap], length)
             position, held = position + length + 1, b""
@@ -335,16 +336,16 @@ def _cut_records(
 
 def _skip_record(stream: _Stream, held: bytes, quoted: bool) -> int:
     """Read over the rest of a record that is too long, without keeping it; its whole length."""
-    length = len(held)
+    length, last = len(held), held[-1:]
     in_quotes = quoted and bool(held.count(b'"') & 1)
     while data := stream.read(_STEP):
         ends = _record_ends(data, quoted, in_quotes)
         if len(ends):
             stream.unread(data[int(ends[0]) + 1 :])
             return length + int(ends[0])
-        length += len(data)
+        length, last = length + len(data), data[-1:]
         in_quotes ^= quoted and bool(data.count(b'"') & 1)
-    return length
+    return length - (last == b"\n")  # a quote that is never closed takes all the rest, but not the file's last line end
 
 
 def _blocks(

@@ -45,15 +45,15 @@ def type_json_scalars(
     if field.x_arrow == "bool":
         wrong = valid_mask(raw) & ~_mask(pc.is_in(raw, pa.array(["true", "false"])))
         typed = pc.equal(_nulled(raw, wrong), "true")
+        findings = _number_findings(field, raw, wrong, np.zeros(len(raw), bool))
     else:
         first = first_bytes(raw)  # the parser has checked the rest: what begins like a number is one, or -Infinity
         wrong = valid_mask(raw) & ~(((first >= 48) & (first <= 57)) | (first == 45))
         wrong |= (first == 45) & _mask(pc.match_substring_regex(raw, _NOT_FINITE)) if (first == 45).any() else wrong
         typed, out_of_range, not_whole = _numbers(field, _nulled(raw, wrong), connection)
         findings = _number_findings(field, raw, wrong | not_whole, out_of_range)
-        nan_rows = wrong & _mask(pc.match_substring_regex(raw, _NOT_FINITE)) if wrong.any() else wrong
-        return typed, findings, np.flatnonzero(nan_rows)
-    return typed, _number_findings(field, raw, wrong, np.zeros(len(raw), bool)), np.zeros(0, np.int64)
+    nan_rows = wrong & _mask(pc.match_substring_regex(raw, _NOT_FINITE)) if wrong.any() else wrong
+    return typed, findings, np.flatnonzero(nan_rows)
 
 
 def type_text(field: Field, values: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Array, list[Finding]]:
@@ -124,7 +124,7 @@ def _numbers(
     nothing = np.zeros(len(text), bool)
     valid = valid_mask(text)
     doubles = text.cast(pa.float64())
-    infinite = valid & ~np.isfinite(np.nan_to_num(doubles.to_numpy(zero_copy_only=False), nan=0.0))
+    infinite = np.isinf(doubles.to_numpy(zero_copy_only=False))
     if field.x_arrow == "double":
         return pc.if_else(pa.array(~infinite), doubles, pa.scalar(None, pa.float64())), infinite, nothing
     if field.x_arrow == "int64":

@@ -83,7 +83,7 @@ def validate(
         occurred = events["occurred_at"].cast(pa.int64()).fill_null(0).to_numpy()
         after = ~rejected & (occurred > limits.as_of)
     accepted = events.filter(pa.array(~rejected & ~after))
-    accepted, excluded = _exclude(accepted, limits.exclude, connection)
+    accepted, excluded = _exclude(accepted, limits.exclude, contracts, connection)
 
     source = candidates.block.source
     quarantine, by_code = _quarantine(candidates, events, findings, limits.raw_cap)
@@ -376,11 +376,17 @@ def _fill_defaults(events: pa.Table, code: np.ndarray, contracts: Contracts) -> 
     return events
 
 
-def _exclude(events: pa.Table, condition: str | None, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, int]:
+def _exclude(
+    events: pa.Table, condition: str | None, contracts: Contracts, connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, int]:
     """Leave out the events for which the setting's SQL condition is true (bots, staff, test orders)."""
     if not condition or not events.num_rows:
         return events, 0
-    mask = duck.select(connection, f"select coalesce(({condition}), false) as out from events", {"events": events})
+    # The condition may name any field, also one that no event of this block has.
+    absent = {f.name: f.arrow for f in contracts.fields.values()} | {"extra": pa.string()}
+    absent = {name: kind for name, kind in absent.items() if name not in events.column_names}
+    whole = with_columns(events, {name: pa.nulls(events.num_rows, kind) for name, kind in absent.items()})
+    mask = duck.select(connection, f"select coalesce(({condition})::boolean, false) as out from events", {"events": whole})
     keep = ~np.asarray(mask["out"].to_numpy(), bool)
     return events.filter(pa.array(keep)), int((~keep).sum())
 
