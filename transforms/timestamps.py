@@ -12,6 +12,8 @@ import pyarrow as pa
 OK, NO_OFFSET, INVALID = 0, 1, 2
 _DAYS_IN_MONTH = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MAX_LENGTH = 64
+#: The years 1 to 9999 in UTC: an offset may lead out of them, and no reader of the tables could show such a time.
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 def parse_rfc3339(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +86,8 @@ def _parse_fixed(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fraction, end, fraction_bad = _fraction(tail)
         offset, no_offset, offset_bad = _offset(tail, end)
         micros[odd] += fraction - offset * 60_000_000
-        status[odd] = np.where(fraction_bad | offset_bad, INVALID, np.where(no_offset, NO_OFFSET, OK))
+        beyond = (micros[odd] < _FIRST) | (micros[odd] > _LAST)
+        status[odd] = np.where(fraction_bad | offset_bad | beyond, INVALID, np.where(no_offset, NO_OFFSET, OK))
     return np.where(status == OK, micros, 0), status
 
 

@@ -45,15 +45,16 @@ def type_json_scalars(
     if field.x_arrow == "bool":
         wrong = valid_mask(raw) & ~_mask(pc.is_in(raw, pa.array(["true", "false"])))
         typed = pc.equal(_nulled(raw, wrong), "true")
-        findings = _number_findings(field, raw, wrong, np.zeros(len(raw), bool))
+        out_of_range = not_whole = np.zeros(len(raw), bool)
     else:
         first = first_bytes(raw)  # the parser has checked the rest: what begins like a number is one, or -Infinity
         wrong = valid_mask(raw) & ~(((first >= 48) & (first <= 57)) | (first == 45))
         wrong |= (first == 45) & _mask(pc.match_substring_regex(raw, _NOT_FINITE)) if (first == 45).any() else wrong
         typed, out_of_range, not_whole = _numbers(field, _nulled(raw, wrong), connection)
-        findings = _number_findings(field, raw, wrong | not_whole, out_of_range)
     nan_rows = wrong & _mask(pc.match_substring_regex(raw, _NOT_FINITE)) if wrong.any() else wrong
-    return typed, findings, np.flatnonzero(nan_rows)
+    if wrong.any():
+        wrong &= ~_mask(pc.equal(raw, '""'))  # an empty string is an absent field, whatever the field's type
+    return typed, _number_findings(field, raw, wrong | not_whole, out_of_range), np.flatnonzero(nan_rows)
 
 
 def type_text(field: Field, values: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Array, list[Finding]]:

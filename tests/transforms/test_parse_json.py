@@ -82,6 +82,8 @@ def _typed(field: Field, value: Any) -> tuple[Any, str | None]:
     match field.x_arrow:
         case "string" | "timestamp[us, tz=UTC]":
             return (value, None) if text else (None, "field.type")
+        case _ if text and value == "":
+            return None, None  # an empty string is an absent field
         case "bool":
             return (value, None) if isinstance(value, bool) else (None, "field.type")
     if not isinstance(value, Number):
@@ -238,6 +240,7 @@ def test_malformed(contracts: Contracts, connection: duckdb.DuckDBPyConnection, 
         ('{"occurred_at":1767225600}', {}, {("field.type", "occurred_at")}),
         ('{"occurred_at":"1767225600"}', {"occurred_at": "1767225600"}, set()),
         ('{"clicked":1}', {}, {("field.type", "clicked")}),
+        ('{"clicked":"","amount":"","score":"","quantity":""}', {}, set()),
         ('{"clicked":"true"}', {}, {("field.type", "clicked")}),
         ('{"channel":null}', {}, set()),
         ('{"comment":"a\\u0000b\\nc"}', {"comment": "a\0b\nc"}, set()),
