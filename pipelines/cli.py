@@ -148,7 +148,7 @@ def parcours() -> None:
 @click.option(
     "--identity-policy",
     type=click.Choice(["device_split", "last_auth", "none"]),
-    help="How a device's unidentified events find their customer. Default: device_split.",
+    help="How a device's unidentified events find their customer. No effect yet. Default: device_split.",
 )
 @_reads_events
 def run(
@@ -166,8 +166,8 @@ def run(
 
     \b
     parcours run --input 'events/*.jsonl' --output lake
-    parcours run --input 'complete_journey.transactions:data/*.parquet' --output lake \\
-        --lookup products=products.csv
+    parcours run --input complete_journey.campaigns:data/campaigns.parquet --output lake \\
+        --lookup campaign_descriptions=data/campaign_descriptions.parquet
 
     The published run stays as it was until the new one is whole.
     """
@@ -325,7 +325,7 @@ def sources(settings: str | None) -> None:
     A name of the list stands before the pattern of run --input:
 
     \b
-    parcours run --input 'complete_journey.transactions:data/*.parquet' --output lake
+    parcours run --input 'complete_journey.transactions:data/transactions*.parquet' --output lake
     """
     from schemas.source_descriptions import load_sources
 

@@ -35,13 +35,14 @@ def find_inputs(patterns: Sequence[str], sources: Mapping[str, Source]) -> list[
         source, pattern = _split(text, sources)
         for path, size in _match(pattern):
             file = _describe(path, size, source, sources)
-            if path in files:
+            place = path if "://" in path else os.path.realpath(path)  # one file may be named in many ways
+            if place in files:
                 raise InputError(
                     f"{path} is named by two inputs: its records would count twice.",
                     "Name each file once, or narrow one of the patterns.",
                 )
-            files[path] = file
-    return [files[path] for path in sorted(files)]
+            files[place] = file
+    return sorted(files.values(), key=lambda file: file.path)
 
 
 def _split(text: str, sources: Mapping[str, Source]) -> tuple[str, str]:

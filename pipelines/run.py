@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 import time
 from collections import Counter
@@ -48,6 +49,8 @@ from transforms.write_tables import write_table
 _BYTES_AN_EVENT = {("jsonl", ""): 300, ("csv", ""): 150, ("jsonl", "gz"): 40, ("jsonl", "zst"): 40, ("csv", "gz"): 25,
                    ("csv", "zst"): 25, ("parquet", ""): 12}  # fmt: skip
 _DAY_US = 86_400_000_000
+#: Steps that run SQL of the user's, and the setting that holds or names it.
+_OWN_SQL = {"Validate": "exclude", "AssignStages": "stages", "FindFriction": "friction", "Measure": "metrics"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def run(
         try:
             total = sum(file.bytes for file in plan.files)
             with progress(total, attempt.folder, plan.shards) if progress else nullcontext():
-                _execute(journeys.journeys, plan, beam_args)
+                _execute(journeys.journeys, plan, beam_args, settings)
             listing = target.read_listings(attempt)
             _refuse_problems(listing.problems)
             counts = _proven_counts(listing)
@@ -138,7 +141,7 @@ def check(
         attempt = scratch.start_run("check")
         plan = make_plan(inputs, settings, "check", attempt, lookups or {}, started)
         with progress(None, attempt.folder) if progress else nullcontext():
-            _execute(journeys.check, plan, beam_args)
+            _execute(journeys.check, plan, beam_args, settings)
         given = json.loads(next(iter(sorted(Path(attempt.staged).glob("listing-*.json")))).read_text())
     _refuse_problems(given["problems"])
     return RunResult(
@@ -199,18 +202,40 @@ def _shards(files: Sequence[InputFile], events_per_shard: int) -> int:
     return max(1, min(65_536, round(events / events_per_shard + 0.5)))
 
 
-def _execute(graph: Any, plan: journeys.Plan, beam_args: Sequence[str]) -> None:
-    """Run a graph to its end. What the user can mend leaves the pipeline as data, so an exception here is ours."""
+def _execute(graph: Any, plan: journeys.Plan, beam_args: Sequence[str], settings: Settings) -> None:
+    """Run a graph to its end. Files that the user can mend leave the pipeline as data; of exceptions, see below."""
     options = PipelineOptions(list(beam_args) or ["--runner=FnApiRunner"], save_main_session=False)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it logs what it then raises
     pipeline = beam.Pipeline(options=options)
     graph(pipeline, plan)
     try:
         pipeline.run().wait_until_finish()
     except ParcoursError:
         raise
-    except OSError as error:
-        raise UsageError(f"The run broke off: {error}.", "Check the disk and the rights of --output.") from error
+    except Exception as error:
+        mendable = _mendable(str(error), settings)
+        if mendable is None:
+            raise
+        raise mendable from error
+
+
+def _mendable(text: str, settings: Settings) -> UsageError | None:
+    """What the user can mend of an exception in a step: a full disk, or SQL of theirs that fails on the data.
+
+    Told from the text of the exception, which is all that every runner hands on; None for a fault of our own.
+    """
+    if disk := re.search(r"\[Errno \d+\] ([^\n]*?)\s*(\[while running|$)", text):
+        return UsageError(f"The run broke off: {disk[1]}.", "Check the disk and the rights of --output.")
+    sql = re.search(r"((?:[A-Z]\w* )+Error: .*?|gives \d+ rows .*?)\s*\[while running '(\w+)", text, re.DOTALL)
+    setting = _OWN_SQL.get(sql[2], "") if sql else ""
+    if sql and getattr(settings, setting, None):
+        reason = " ".join(sql[1].split())
+        return UsageError(
+            f"SQL of the setting `{setting}`, {getattr(settings, setting)}, fails on the data: {reason}.",
+            "Correct it; where a cast fails, try_cast gives a null.",
+        )
+    return None
 
 
 def _refuse_problems(problems: Sequence[Mapping[str, Any]]) -> None:

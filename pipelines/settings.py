@@ -88,7 +88,7 @@ class Settings(BaseModel):
         description="The moment taken as now; later events wait for a later run. None: the clock.",
     )
     identity_policy: IdentityPolicy = Field(
-        default="device_split", description="How the unidentified events of a device find their customer."
+        default="device_split", description="How a device's unidentified events find their customer. No effect yet."
     )
     contracts: Folder | None = Field(default=None, description="Folder of your own event types.")
     sources: Folder | None = Field(default=None, description="Folder of your own source descriptions.")

@@ -99,7 +99,8 @@ def load_friction(
     """The kinds of friction by name, with the settings' parameters in place of the entries' own."""
     kinds = {}
     given = dict(parameters or {})
-    for file, entry, sql in _entries("friction", extra_folder):
+    # One of the user's own replaces a shipped one before the parameters are looked at: they are then its parameters.
+    for file, entry, sql in {entry[0].stem: entry for entry in _entries("friction", extra_folder)}.values():
         _check(file, entry, _FRICTION_TEXTS, {"parameters"})
         own = dict(entry.get("parameters", {}))
         for name, value in given.pop(file.stem, {}).items():

@@ -10,9 +10,6 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,11 +23,9 @@ import pytest
 
 from pipelines.cli import status_of
 from tests.lake_tables import counts, read_tables
+from tests.real_command import Done, run_command
 
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 AS_OF = "2026-01-01T00:00:00Z"
-SECONDS = 120
 VISIT = {
     "event_id": "v-1",
     "event_type": "site_visit",
@@ -52,7 +47,7 @@ class Case:
     touchpoints: int = 0
     in_check: bool = True
     locked: bool = False  # another run holds the lake
-    prefix: tuple[str, ...] = ()  # what stands before the command
+    file_bytes: int | None = None  # at which a file cannot grow
     megabytes: int = 0  # the most memory that it may take; 0: any
 
 
@@ -137,7 +132,7 @@ def a_name_without_a_format(folder: Path) -> list[str]:
     return given(folder, "notes.txt", lines(VISIT))
 
 
-@refused(3, "{0}/events.jsonl.gz breaks off or is damaged", "copy")
+@refused(3, "{0}/events.jsonl.gz breaks off or is damaged", "Copy")
 def a_gzip_cut_in_the_middle(folder: Path) -> list[str]:
     packed = gzip.compress(lines(*many(20_000)))
     return given(folder, "events.jsonl.gz", packed[: len(packed) // 2])
@@ -171,12 +166,12 @@ def a_zst_cut_in_the_middle(folder: Path) -> list[str]:
     return given(folder, "events.csv.zst", packed[: len(packed) // 2])
 
 
-@refused(3, "{0}/events.jsonl.gz is named .gz, but is not gz compressed", "remove .gz")
+@refused(3, "{0}/events.jsonl.gz is named .gz, but is not gz compressed", "Remove .gz")
 def a_gz_that_is_no_gzip(folder: Path) -> list[str]:
     return given(folder, "events.jsonl.gz", lines(VISIT))
 
 
-@refused(3, "{0}/events.jsonl is gz compressed, but not named so", "dd .gz")
+@refused(3, "{0}/events.jsonl is gz compressed, but not named so", "Add .gz")
 def a_gzip_that_is_not_named_so(folder: Path) -> list[str]:
     return given(folder, "events.jsonl", gzip.compress(lines(VISIT)))
 
@@ -186,7 +181,7 @@ def a_gzip_of_nothing(folder: Path) -> list[str]:
     return given(folder, "events.jsonl.gz", gzip.compress(b""))
 
 
-@refused(3, "{0}/empty.jsonl is empty (0 bytes)", "emove it")
+@refused(3, "{0}/empty.jsonl is empty (0 bytes)", "Remove it")
 def a_file_of_no_bytes(folder: Path) -> list[str]:
     return [*given(folder, "events.jsonl", lines(VISIT)), *given(folder, "empty.jsonl", b"")]
 
@@ -211,7 +206,7 @@ def a_text_named_parquet(folder: Path) -> list[str]:
     return given(folder, "events.parquet", lines(VISIT))
 
 
-@refused(3, "{0}/events.jsonl is a Parquet file", "ame it .parquet")
+@refused(3, "{0}/events.jsonl is a Parquet file", "Name it .parquet")
 def a_parquet_named_jsonl(folder: Path) -> list[str]:
     table(folder, "events.parquet", [VISIT])
     return given(folder, "events.jsonl", (folder / "events.parquet").read_bytes())
@@ -263,12 +258,12 @@ def a_csv_of_blank_lines(folder: Path) -> list[str]:
     return given(folder, "events.csv", b"\n \n\n")
 
 
-@refused(3, "{0}/events.parquet column amount is string; the contract wants number", "cast amount")
+@refused(3, "{0}/events.parquet column amount is string; the contract wants number", "Cast amount")
 def a_parquet_with_amounts_as_text(folder: Path) -> list[str]:
     return table(folder, "events.parquet", [ORDER | {"amount": "12.50"}])
 
 
-@refused(3, "{0}/events.parquet column occurred_at is timestamp[us] (no time zone)", "cast occurred_at")
+@refused(3, "{0}/events.parquet column occurred_at is timestamp[us] (no time zone)", "Cast occurred_at")
 def a_parquet_with_naive_times(folder: Path) -> list[str]:
     times = pa.array([1748772000000000], pa.timestamp("us"))
     return table(folder, "events.parquet", [VISIT], occurred_at=times)
@@ -279,7 +274,7 @@ def a_parquet_with_lists_for_identifiers(folder: Path) -> list[str]:
     return table(folder, "events.parquet", [VISIT | {"customer_id": ["c-1"]}])
 
 
-@refused(3, "{0}/events.parquet", "page_url", "twice")
+@refused(3, "{0}/events.parquet names page_url more than once")
 def a_parquet_with_a_column_twice(folder: Path) -> list[str]:
     written = pa.Table.from_pylist([VISIT])
     pq.write_table(written.append_column("page_url", written["page_url"]), folder / "events.parquet")
@@ -397,11 +392,15 @@ def a_stage_file_with_an_unknown_column(folder: Path) -> list[str]:
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
-@refused(2, "{0}/stages.sql", "Conversion Error", in_check=False)
+@refused(2, "`stages`, {0}/stages.sql", "Conversion Error", in_check=False)
 def a_stage_file_that_fails_on_a_value(folder: Path) -> list[str]:
-    model = (Path(__file__).parent.parent / "transforms" / "sql" / "assign_stages.sql").read_text()
-    given(folder, "stages.sql", model.replace("'churned'", "customer_id::int::text", 1).replace(
-        "event_type = 'account_closed'", "event_type = 'site_visit'"))  # fmt: skip
+    given(folder, "stages.sql", "select customer_id::int::varchar as stage from touchpoints")
+    return given_visit(folder, 'stages = "stages.sql"\n')
+
+
+@refused(2, "`stages`, {0}/stages.sql", "gives 1 rows", "2 touchpoints", in_check=False)
+def a_stage_file_that_leaves_out_rows(folder: Path) -> list[str]:
+    given(folder, "stages.sql", "select 'usage' as stage from touchpoints where event_type <> 'site_visit'")
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
@@ -420,7 +419,7 @@ def an_exclude_that_fails_on_a_value(folder: Path) -> list[str]:
     return given_visit(folder, 'exclude = "customer_id::int > 7"\n')
 
 
-@refused(2, "{0}/friction/rage.sql", "Conversion Error", in_check=False)
+@refused(2, "`friction`, {0}/friction", "Conversion Error", in_check=False)
 def a_friction_kind_that_fails_on_a_value(folder: Path) -> list[str]:
     shipped = Path(__file__).parent.parent / "schemas" / "friction"
     (folder / "friction").mkdir()
@@ -467,7 +466,7 @@ def a_lake_that_another_run_is_writing(folder: Path) -> list[str]:
     return given_visit(folder)
 
 
-@refused(2, "File too large", "--output", in_check=False, prefix=("bash", "-c", 'ulimit -f 30; exec "$@"', "bash"))
+@refused(2, "File too large", "--output", in_check=False, file_bytes=30_000)
 def a_disk_that_is_full(folder: Path) -> list[str]:
     return given(folder, "events.jsonl", lines(*many(3_000)))
 
@@ -549,14 +548,6 @@ def zeros_behind_the_data_as_a_crash_leaves_them(folder: Path) -> list[str]:
 # ---- the command, on each of them
 
 
-@dataclass(frozen=True)
-class Done:
-    status: int
-    out: str
-    err: str
-    megabytes: float
-
-
 def run_case(case: Case, folder: Path, earlier: Path) -> tuple[list[str], Done]:
     """The arguments of a case, and what `parcours run` did with them on a lake in which a run is published."""
     lake = folder / "lake"
@@ -567,20 +558,7 @@ def run_case(case: Case, folder: Path, earlier: Path) -> tuple[list[str], Done]:
     with (lake / ".lock").open() as lock:
         if case.locked:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        return args, run_command([*case.prefix, *COMMAND, "run", *args, *output, *as_of, "--quiet"], folder)
-
-
-def run_command(args: list[str], folder: Path) -> Done:
-    """A command, with the memory that it took; killed after SECONDS."""
-    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        process = subprocess.Popen(args, stdout=out, stderr=err, env=ENVIRONMENT)
-        watch = threading.Timer(SECONDS, process.kill)
-        watch.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        watch.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    out_text, err_text = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
-    return Done(process.returncode, out_text, err_text, usage.ru_maxrss / 1024)
+        return args, run_command(["run", *args, *output, *as_of, "--quiet"], folder, file_bytes=case.file_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -588,8 +566,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake in which a run is published."""
     folder = tmp_path_factory.mktemp("earlier")
     inputs = given(folder, "events.jsonl", lines(VISIT))
-    args = [*COMMAND, "run", *inputs, "--output", str(folder / "lake"), "--as-of", AS_OF, "--quiet"]
-    done = run_command(args, folder)
+    done = run_command(["run", *inputs, "--output", str(folder / "lake"), "--as-of", AS_OF, "--quiet"], folder)
     assert done.status == 0, done.err
     return folder / "lake"
 

@@ -7,11 +7,14 @@ commands that are only held against the help: they need a clone, a cluster or an
 
 from __future__ import annotations
 
+import datetime
 import doctest
 import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +25,16 @@ from pipelines.cli import parcours, status_of
 from pipelines.settings import Settings
 from schemas import contracts as contracts_module
 from schemas.contracts import load_contracts
-from schemas.dictionary import load_metrics
+from schemas.dictionary import load_friction, load_metrics
+from schemas.source_descriptions import load_sources
 from schemas.tables import tables
+from transforms import duck
+from transforms.assign_stages import StageRules, assign_stages
+from transforms.build_entities import EntityRules, build_entities
+from transforms.build_journeys import JourneyRules, build_journeys
+from transforms.find_friction import FrictionRules, find_friction
+from transforms.measure import MeasureRules, _inputs
+from transforms.stitch import StitchRules, stitch
 from transforms.time_zones import Months
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +111,16 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, capfd: pytest.Cap
     [expected] = [out for b in blocks(README) for command, out in commands(b) if command.startswith("make demo")]
     assert status_of(["demo", "--output", str(tmp_path / "lake")]) == 0
     assert_same(expected, capfd.readouterr().out, "make demo")
+
+
+def test_the_examples_of_the_help_name_sources_and_lookups_that_exist() -> None:
+    sources = load_sources()
+    for command in (parcours, *parcours.commands.values()):
+        for line in re.findall(r"^ *(parcours .*)$", re.sub(r"\\\n", "", command.help or ""), flags=re.M):
+            words = shlex.split(line)
+            named = [sources[word.partition(":")[0]] for word in words if word.startswith("complete_journey.")]
+            for lookup in (after for word, after in pairwise(words) if word == "--lookup"):
+                assert lookup.partition("=")[0] in {name for source in named for name in source.lookups}, line
 
 
 def shown_commands() -> Iterator[tuple[str, str]]:
@@ -260,52 +281,30 @@ def test_sources_page_lists_every_key() -> None:
     assert keys == set(re.findall(r'"(\w+)"', known))
 
 
-def test_metrics_page_lists_every_key_and_input(tmp_path: Path) -> None:
-    page = DOCS / "metrics.md"
+def test_metrics_page_lists_every_key() -> None:
     entry = set(load_metrics()["csat"].__dataclass_fields__) - {"name", "sql", "file"}
-    assert set(first_column(page, "The keys of an entry")) == entry
+    assert set(first_column(DOCS / "metrics.md", "The keys of an entry")) == entry
+
+
+def test_metrics_page_lists_every_column_that_the_sql_sees() -> None:
+    """Of a published table, those that it does not have when it is published."""
+    section = (DOCS / "metrics.md").read_text(encoding="utf-8").partition("### What the SQL sees")[2]
+    section = re.sub(r"\[[^]]*\]\([^)]*\)", "", section.partition("\n## ")[0])
+    rows = re.findall(r"^\| (`[^|]*) \| [^|]* \| ([^|]*) \|$", section, flags=re.M)
+    told = {name: re.findall(r"`(\w+)`", columns) for names, columns in rows for name in re.findall(r"`(\w+)`", names)}
+    told["touchpoints"] = re.findall(r"`(\w+)`", section.partition("`touchpoints` also has")[2].partition("Join on")[0])
+
+    published = {name: set(table.schema.names) for name, table in tables(load_contracts()).items()}
     given = _inputs_of_metrics()
-    listed = re.findall(r"^\| (`[^|]*) \| [^|]* \| ([^|]*) \|$", page.read_text(encoding="utf-8"), flags=re.M)
-    seen = {}
-    for names, columns in listed:
-        for name in re.findall(r"`(\w+)`", names):
-            if name in given:
-                seen[name] = re.findall(r"`(\w+)`", re.sub(r"\[[^]]*\]\([^)]*\)", "", columns)), columns
-    assert set(seen) == set(given)
-    published = tables(load_contracts())
-    for name, (columns, text) in seen.items():
-        own = set(columns)
-        if name in published:
-            own = (own | {"customer_no"}) if "customer_no" in text or "below" in text else own
-            missing = own - set(given[name])
-            assert not missing, f"{name}: {missing}"
-            assert set(given[name]) >= {c.name for c in published[name].columns} - _ADDED_LATER.get(name, set())
-        else:
-            assert columns == given[name], name
-    text = page.read_text(encoding="utf-8").partition("`touchpoints` also has")[2].partition("\n\n")[0]
-    also = set(re.findall(r"`(\w+)`", text)) - {"customer_key"}
-    assert also == set(given["touchpoints"]) - {c.name for c in published["touchpoints"].columns} - {"contract"}
-
-
-#: Published columns that a table gets only when it is written.
-_ADDED_LATER: dict[str, set[str]] = {}
+    assert set(told) == set(given)
+    for name, columns in given.items():
+        assert set(columns) >= published.get(name, set()), name
+        assert set(told[name]) == set(columns) - published.get(name, set()) - {"contract"}, name
 
 
 def _inputs_of_metrics() -> dict[str, list[str]]:
     """The columns of each table that a metric's SQL sees, from a shard without customers."""
-    import datetime
-
-    from transforms import duck
-    from transforms.assign_stages import StageRules, assign_stages
-    from transforms.build_entities import EntityRules, build_entities
-    from transforms.build_journeys import JourneyRules, build_journeys
-    from transforms.find_friction import FrictionRules, find_friction
-    from transforms.measure import MeasureRules, _inputs
-    from transforms.stitch import StitchRules, stitch
-
     as_of, months, connection = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), Months("UTC"), duck.connect()
-    from schemas.dictionary import load_friction
-
     shard = stitch([], load_contracts(), StitchRules(1, False))
     shard = build_entities(shard, EntityRules(as_of), connection)
     shard = assign_stages(shard, StageRules(duck.read_sql("assign_stages"), as_of, 90), connection)
@@ -341,8 +340,6 @@ def test_the_svg_is_what_its_script_draws() -> None:
     spec = importlib.util.spec_from_file_location("draw_graph", DOCS / "draw_graph.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules["draw_graph"] = module  # its dataclass looks itself up
     try:
         spec.loader.exec_module(module)

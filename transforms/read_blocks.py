@@ -135,7 +135,12 @@ def _parquet(path: str, stream: BinaryIO) -> pq.ParquetFile:
 
 
 def _split_parquet(file: InputFile, stream: BinaryIO) -> Iterator[FileRange]:
-    metadata = _parquet(file.path, stream).metadata
+    parquet = _parquet(file.path, stream)
+    names = parquet.schema_arrow.names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UnreadableFile(file.path, f"names {', '.join(twice)} more than once", "give each column one name")
+    metadata = parquet.metadata
     first_row = 0
     for group in range(metadata.num_row_groups):
         yield FileRange(file, group, group + 1, first_row)
@@ -268,6 +273,8 @@ def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validate
             position, header, stop = part.start, part.header, part.stop if part.stop >= 0 else None
             if file.format == "csv" and not header:
                 header, position = _csv_header(file, stream)
+            elif file.compression:
+                _refuse_nothing(file, stream)
             elif part.start > 0:
                 stream.seek(position)
                 stream.consumed()
@@ -284,6 +291,14 @@ def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validate
                 f"breaks off or is damaged: {_one_line(error)}",
                 "copy or export the file again; a part of it is never taken for the whole",
             ) from error
+
+
+def _refuse_nothing(file: InputFile, stream: _Stream) -> None:
+    """A file without a byte is refused before it is read; here one whose bytes are nothing, compressed."""
+    first = stream.read(1)
+    if not first:
+        raise UnreadableFile(file.path, "is empty", "remove it, or export it again")
+    stream.unread(first)
 
 
 def _skip_to_line(stream: _Stream, position: int) -> int:

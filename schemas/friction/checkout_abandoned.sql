@@ -29,10 +29,10 @@ select
 from reached as r
 join sessions as s on r.session_no = s.session_no
 where
-    s.ended_at + to_hours($hours::bigint) <= $as_of
+    s.ended_at + to_microseconds(($hours * 3600000000)::bigint) <= $as_of
     and not exists (
         select 1 from purchases as p
         where
             p.customer_no = r.customer_no
-            and p.occurred_at between s.started_at and s.ended_at + to_hours($hours::bigint)
+            and p.occurred_at between s.started_at and s.ended_at + to_microseconds(($hours * 3600000000)::bigint)
     )

@@ -14,4 +14,4 @@ select
     ((epoch_us(wait_ended_at) - epoch_us(opened_at)) // 6000)::decimal(18, 0)
     * 0.0001::decimal(5, 4) as minutes_lost
 from waits
-where wait_ended_at > opened_at + to_hours($hours::bigint)
+where wait_ended_at > opened_at + to_microseconds(($hours * 3600000000)::bigint)

@@ -43,7 +43,9 @@ summed as (
         arg_max(currency, seq) filter (where amount is not null) as currency,
         count(*) filter (where event_type = 'renewal' and begins_term) as renewals,
         coalesce(arg_max(auto_renews, seq), true) as auto_renews,
-        list({'at': occurred_at, 'months': period_months} order by seq) filter (where begins_term) as terms
+        -- no term is longer than a thousand years: what is sent may be any whole number
+        list({'at': occurred_at, 'months': least(period_months, 12000)::int} order by seq)
+            filter (where begins_term) as terms
     from subscription_events
     group by customer_no, source, subscription_id
 ),
@@ -53,11 +55,16 @@ with_term as (
         list_reduce(
             terms[2:],
             lambda term, next: {
-                'at': case when next.at <= term.at + interval 7 days then term.at else next.at end
-                + to_months(next.months::int),
+                'at': least(
+                    case when next.at <= term.at + interval 7 days then term.at else next.at end + to_months(next.months),
+                    timestamptz '9999-12-31 00:00:00+00'
+                ),
                 'months': next.months
             },
-            {'at': terms[1].at + to_months(terms[1].months::int), 'months': terms[1].months}
+            {
+                'at': least(terms[1].at + to_months(terms[1].months), timestamptz '9999-12-31 00:00:00+00'),
+                'months': terms[1].months
+            }
         ).at as term_ends_at
     from summed
 ),
@@ -121,7 +128,7 @@ select
     case when is_expired then 'expired' else coalesce(end_event_status, 'active') end as status,
     plan,
     -- amount / period_months, rounded half up in whole numbers: a double would not be the same on every machine
-    (((amount * 10000)::hugeint * 2 + period_months) // (2 * period_months))::decimal(18, 0) * 0.0001::decimal(5, 4)
+    (((amount::decimal(38, 4) * 10000)::hugeint * 2 + period_months) // (2 * period_months))::decimal(18, 0) * 0.0001::decimal(5, 4)
         as mrr,
     currency,
     renewals,
