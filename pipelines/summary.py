@@ -77,7 +77,8 @@ def render(result: RunResult) -> str:
     lines = [f"Run {result.run_id}, as of {_moment(result.as_of)}: {state}", ""]
     lines += _sums(result) + _quarantine(result) + _unknown_fields(result)
     lines += ["", "Tables", *_aligned([(f"  {name}", f"{rows:,}") for name, rows in result.tables.items()])]
-    lines += ["", f"{result.customers:,} customers in {_duration(result.seconds)}, in {result.lake}"]
+    customers = "customer" if result.customers == 1 else "customers"
+    lines += ["", f"{result.customers:,} {customers} in {_duration(result.seconds)}, in {result.lake}"]
     if result.published:
         question = "select current_stage, count(*) from customers group by all order by 2 desc"
         lines += [f'Next: parcours query --lake {shlex.quote(result.lake)} "{question}"']
@@ -145,7 +146,7 @@ def _unknown_fields(result: RunResult) -> list[str]:
     ]
     more = len(most) - len(rows)
     rest = [f"  and {more:,} more, in the tallies of manifest.json"] if more else []
-    return ["", "Fields that no contract knows, kept in extra: renamed, perhaps?", *_aligned(rows), *rest]
+    return ["", "Fields that no contract knows, kept in extra", *_aligned(rows), *rest]
 
 
 def _by(

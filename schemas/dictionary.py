@@ -122,7 +122,13 @@ def load_friction(
 def _entries(folder: str, extra_folder: str | Path | None) -> list[tuple[Path, dict[str, Any], str]]:
     found = []
     for place in [_HERE / folder, *([Path(extra_folder)] if extra_folder else [])]:
-        for file in sorted(place.glob("*.toml")):
+        entries = sorted(place.glob("*.toml"))
+        if not entries:
+            raise DictionaryError(f"{place}: no entry in it; an entry is <name>.toml with <name>.sql beside it")
+        for sql in sorted(place.glob("*.sql")):
+            if sql.with_suffix(".toml") not in entries:
+                raise DictionaryError(f"{sql}: its entry is missing; write {sql.stem}.toml beside it")
+        for file in entries:
             sql = file.with_suffix(".sql")
             try:
                 found.append((file, tomllib.loads(file.read_text(encoding="utf-8")), sql.read_text(encoding="utf-8")))

@@ -88,8 +88,13 @@ _JOURNEYS = Table(
         Column("journey_no", WHOLE, "1, 2, ... in the customer."),
         Column("started_at", TIME, "Time of the first touchpoint, UTC."),
         Column("ended_at", TIME, "Time of the outcome, or of the last touchpoint before the silence; null while open."),
-        Column("status", TEXT, "closed (an outcome), abandoned (silence after consideration), ended (silence, nothing sought) or open (the data ends first)."),
-        Column("outcome", TEXT, "order, subscription_started, renewal, renewal_declined, cancellation or account_closed; null without one."),
+        Column(
+            "status",
+            TEXT,
+            "closed (an outcome), abandoned (silence after consideration), ended (silence, nothing sought) or open (the "
+            "data ends first).",
+        ),
+        Column("outcome", TEXT, "order, subscription_started, renewal, renewal_declined, cancellation, account_closed; or null."),
         Column("stage_path", TEXT, "The stages in order, a run of one stage written once, joined with ` > `."),
         Column("channel_path", TEXT, "The channels in order, a run of one channel written once, joined with ` > `."),
         Column("touchpoints", WHOLE, "Number of touchpoints, later lines and refunds of its order included."),
@@ -177,7 +182,12 @@ _SUBSCRIPTIONS = Table(
         Column("source", TEXT, "The source that names the subscription; null where events name none."),
         _CUSTOMER,
         Column("started_at", TIME, "Time of the first subscription_started (or, without one, the first event), UTC."),
-        Column("ended_at", TIME, "Cancellation effective, renewal declined, account closed, or the end of a term that does not renew by itself and stayed unrenewed for 7 days; null while active."),
+        Column(
+            "ended_at",
+            TIME,
+            "Cancellation effective, renewal declined, account closed, or the end of a term that does not renew by itself "
+            "and stayed unrenewed for 7 days; null while active.",
+        ),
         Column("status", TEXT, "active, cancelled, declined, account_closed or expired."),
         Column("plan", TEXT, "The last plan named."),
         Column("mrr", MONEY, "The last amount divided by its period in months, rounded half up to 4 digits."),

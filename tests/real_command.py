@@ -1,16 +1,17 @@
-"""The real command, `pipelines.cli.main`, in a process of its own: as a user's shell would start it, but for its imports.
-
-Processes are forked from one that has imported all that the command needs: a second saved on each of many commands.
-"""
+"""The real command, `pipelines.cli.main`, in a process of its own: its status, its two outputs, and its memory."""
 
 import json
 import multiprocessing
 import os
 import resource
+import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+COMMAND = (sys.executable, "-c", "from pipelines.cli import main; main()")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pipelines.cli", "pipelines.run", "pipelines.progress", "pipelines.summary", __name__])
@@ -18,7 +19,7 @@ _FORKS.set_forkserver_preload(["pipelines.cli", "pipelines.run", "pipelines.prog
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended; `megabytes` is the most memory that it held."""
+    """How a command ended; `megabytes` is the most memory that it held. Status None: it was killed."""
 
     status: int | None
     out: str
@@ -26,8 +27,25 @@ class Done:
     megabytes: float
 
 
-def run_command(args: Sequence[str], folder: Path, seconds: float = 120, file_bytes: int | None = None) -> Done:
-    """`parcours ARGS`, its output kept in the folder. Killed after `seconds`: its status is then None.
+def environment() -> dict[str, str]:
+    """Of a process that is to import what this one can."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def run_command(args: Sequence[str], folder: Path, seconds: float = 120) -> Done:
+    """`parcours ARGS`, started as a shell would start it, its outputs kept in the folder. Killed after `seconds`."""
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen([*COMMAND, *args], stdout=out, stderr=err, env=environment())
+        watch = threading.Timer(seconds, process.kill)
+        watch.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        watch.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return _done(process.returncode if process.returncode >= 0 else None, folder, usage.ru_maxrss)
+
+
+def fork_command(args: Sequence[str], folder: Path, seconds: float = 120, file_bytes: int | None = None) -> Done:
+    """The same, forked from a process that has imported all that the command needs: a second less on each of many.
 
     `file_bytes` is the size at which the operating system refuses to let a file grow, as a full disk would.
     """
@@ -38,20 +56,24 @@ def run_command(args: Sequence[str], folder: Path, seconds: float = 120, file_by
     if status is None:
         process.kill()
         process.join()
-    out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
     used = folder / "used.json"
-    return Done(status, out, err, json.loads(used.read_text()) / 1024 if used.exists() else 0.0)
+    return _done(status, folder, json.loads(used.read_text()) if used.exists() else 0)
+
+
+def _done(status: int | None, folder: Path, kilobytes: int) -> Done:
+    out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
+    return Done(status, out, err, kilobytes / 1024)
 
 
 def _become_command(args: list[str], folder: str, file_bytes: int | None) -> None:
     for name, descriptor in (("out", 1), ("err", 2)):
         with open(os.path.join(folder, name), "wb") as file:
             os.dup2(file.fileno(), descriptor)
-    # The process that forked this one left streams of its own; the command is to have what a shell would give it.
+    # The process that forked this one has streams of its own; the command gets what a shell would give it.
     sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    os.environ["MALLOC_TRIM_THRESHOLD_"] = "0"  # pipelines.allocator takes it that it has started us again already
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    multiprocessing.set_start_method("fork", force=True)  # what a process that a shell starts has on Linux
     from pipelines.cli import main
 
     sys.argv = ["parcours", *args]

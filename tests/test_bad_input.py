@@ -23,7 +23,7 @@ import pytest
 
 from pipelines.cli import status_of
 from tests.lake_tables import counts, read_tables
-from tests.real_command import Done, run_command
+from tests.real_command import Done, fork_command, run_command
 
 AS_OF = "2026-01-01T00:00:00Z"
 VISIT = {
@@ -382,25 +382,25 @@ def a_contract_that_is_no_json(folder: Path) -> list[str]:
 
 @refused(2, "{0}/stages.sql", "Parser Error")
 def a_stage_file_with_a_slip_in_its_sql(folder: Path) -> list[str]:
-    given(folder, "stages.sql", "select case when then 'usage' end as stage from touchpoints")
+    given(folder, "stages.sql", "select row_no, case when then 'usage' end as stage from touchpoints")
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
 @refused(2, "{0}/stages.sql", "page_knd")
 def a_stage_file_with_an_unknown_column(folder: Path) -> list[str]:
-    given(folder, "stages.sql", "select page_knd as stage from touchpoints")
+    given(folder, "stages.sql", "select row_no, page_knd as stage from touchpoints")
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
 @refused(2, "`stages`, {0}/stages.sql", "Conversion Error", in_check=False)
 def a_stage_file_that_fails_on_a_value(folder: Path) -> list[str]:
-    given(folder, "stages.sql", "select customer_id::int::varchar as stage from touchpoints")
+    given(folder, "stages.sql", "select row_no, customer_id::int::varchar as stage from touchpoints")
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
 @refused(2, "`stages`, {0}/stages.sql", "gives 1 rows", "2 touchpoints", in_check=False)
 def a_stage_file_that_leaves_out_rows(folder: Path) -> list[str]:
-    given(folder, "stages.sql", "select 'usage' as stage from touchpoints where event_type <> 'site_visit'")
+    given(folder, "stages.sql", "select row_no, 'usage' as stage from touchpoints where event_type <> 'site_visit'")
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
@@ -558,7 +558,10 @@ def run_case(case: Case, folder: Path, earlier: Path) -> tuple[list[str], Done]:
     with (lake / ".lock").open() as lock:
         if case.locked:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        return args, run_command(["run", *args, *output, *as_of, "--quiet"], folder, file_bytes=case.file_bytes)
+        command = ["run", *args, *output, *as_of, "--quiet"]
+        if case.megabytes:
+            return args, run_command(command, folder)
+        return args, fork_command(command, folder, file_bytes=case.file_bytes)
 
 
 @pytest.fixture(scope="module")

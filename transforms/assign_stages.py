@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
-from transforms.candidates import one_chunk
+from transforms.columns import one_chunk
 from transforms.runs import changes, count_distinct, position_in_time, starts
 from transforms.shard_step import ShardStep
 
@@ -34,18 +34,21 @@ class StageRules:
 
 
 class StageFileError(ValueError):
-    """The SQL of the stages does not give one row with a text for each touchpoint."""
+    """The SQL of the stages does not give one row with row_no and stage for each touchpoint."""
 
 
 def stages_of_events(touchpoints: pa.Table, sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Array:
     """string[n]: the stage that each event gives, null for none."""
-    answer = duck.select(connection, sql, {"touchpoints": touchpoints})
-    if answer.num_rows != touchpoints.num_rows or "stage" not in answer.column_names:
-        raise StageFileError(
-            f"gives {answer.num_rows} rows with the columns {', '.join(answer.column_names)} for "
-            f"{touchpoints.num_rows} touchpoints; it must give one row a touchpoint with the column stage"
-        )
-    return one_chunk(answer["stage"].cast(pa.string()))
+    rows = np.arange(touchpoints.num_rows)
+    numbered = with_columns(touchpoints, {"row_no": pa.array(rows)})
+    answer = duck.select(connection, sql, {"touchpoints": numbered})
+    if not {"row_no", "stage"} <= set(answer.column_names):
+        raise StageFileError(f"gives the columns {', '.join(answer.column_names)}; it must give row_no and stage")
+    row_no = answer["row_no"].to_numpy()
+    order = np.argsort(row_no, kind="stable")
+    if not np.array_equal(row_no[order], rows):
+        raise StageFileError(f"gives {answer.num_rows} rows for {len(rows)} touchpoints; it must give each row_no once")
+    return one_chunk(answer["stage"].cast(pa.string())).take(pa.array(order))
 
 
 def assign_stages(shard: ShardTables, rules: StageRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:

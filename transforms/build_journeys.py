@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from schemas.tables import MONEY_LIST, MONEY_SUM
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
-from transforms.candidates import one_chunk, valid_mask
+from transforms.columns import one_chunk, valid_mask
 from transforms.runs import changes, count_distinct
 from transforms.shard_step import ShardStep
 from transforms.time_zones import Months, micros

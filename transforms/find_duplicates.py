@@ -8,6 +8,7 @@ their staged blocks are opened again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import apache_beam as beam
 import duckdb
@@ -17,7 +18,7 @@ import pyarrow as pa
 from schemas.contracts import Contracts
 from transforms import duck
 from transforms.batches import keyed_tables, split_by_shard
-from transforms.candidates import texts
+from transforms.columns import texts
 from transforms.hashing import murmur3_128
 from transforms.stage_blocks import IDENTIFIERS, read_block, shard_of_id
 
@@ -79,7 +80,7 @@ def hash_contents(
     rows = events.take(ties["row"])
     # The length goes before each text, so that no value reads like the end of one field and the next.
     parts = [
-        f"case when \"{name}\" is not null then '{name}' || strlen(\"{name}\"::varchar) || '=' || \"{name}\"::varchar"
+        f'case when "{name}" is not null then \'{name}\' || strlen("{name}"::varchar) || \'=\' || "{name}"::varchar'
         " else '' end"
         for name in contracts.fields
         if name in rows.column_names
@@ -118,7 +119,7 @@ def _by_block(table: pa.Table, schema: pa.Schema) -> Iterator[tuple[str, pa.Tabl
     order = np.argsort(codes, kind="stable")
     table = table.select(schema.names).take(pa.array(order)).combine_chunks()
     bounds = np.flatnonzero(np.concatenate(([True], codes[order][1:] != codes[order][:-1], [True])))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         yield block.dictionary[int(codes[order[start]])].as_py(), table.slice(start, stop - start)
 
 

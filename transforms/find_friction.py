@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from dataclasses import dataclass
 
 import duckdb
@@ -14,7 +15,7 @@ from schemas.dictionary import Friction
 from schemas.tables import MONEY
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
-from transforms.candidates import one_chunk
+from transforms.columns import one_chunk
 from transforms.runs import changes
 from transforms.shard_step import ShardStep
 
@@ -56,7 +57,8 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
         found = duck.select_windows(connection, kind.sql, tables, {**kind.parameters, "as_of": rules.as_of})
         points.append(_complete(found.select(POINT.names).cast(POINT), kind, shard))
     everything = pa.concat_tables(points).combine_chunks()
-    everything = everything.sort_by([("customer_no", "ascending"), ("seq", "ascending"), ("friction_id", "ascending")])
+    order = ("customer_no", "seq", "friction_id", "subject", "ended_at")
+    everything = _numbered(everything.sort_by([(column, "ascending") for column in order]))
     journeys = shard["journeys"]
     counts = np.bincount(everything["journey_id"].to_numpy(), minlength=journeys.num_rows)
     return ShardTables(
@@ -92,6 +94,19 @@ def _complete(points: pa.Table, kind: Friction, shard: ShardTables) -> pa.Table:
             ),
         },
     )
+
+
+def _numbered(points: pa.Table) -> pa.Table:
+    """The points, in order; of several of one kind on one first event, the second and later ids end in :2, :3, ..."""
+    ids = one_chunk(points["friction_id"])
+    if len(pc.unique(ids)) == len(ids):
+        return points
+    seen: Counter[str] = Counter()
+    numbered = []
+    for friction_id in ids.to_pylist():
+        seen[friction_id] += 1
+        numbered.append(f"{friction_id}:{seen[friction_id]}" if seen[friction_id] > 1 else friction_id)
+    return with_columns(points, {"friction_id": pa.array(numbered, pa.string())})
 
 
 class FindFriction(ShardStep):

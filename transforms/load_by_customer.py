@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from transforms import duck
 from transforms.batches import keyed_tables, shard_of_bucket, split_by_shard, with_columns
-from transforms.candidates import one_chunk
+from transforms.columns import one_chunk
 from transforms.hashing import murmur3_128
 from transforms.stage_blocks import read_block
 

@@ -14,12 +14,13 @@ import pyarrow as pa
 from schemas.contracts import Contracts
 from schemas.source_descriptions import Source
 from transforms import duck
-from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, lines_at, one_chunk, texts
+from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, lines_at
+from transforms.columns import one_chunk, texts
 from transforms.parse_csv import HeaderError, parse_csv
 from transforms.parse_json import parse_json, readable_json
+from transforms.quarantine import row_as_json
 from transforms.read_blocks import UnreadableFile
 from transforms.type_columns import ColumnTypeError, type_column
-from transforms.validate import row_as_json
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ a denominator in decimals, or whole values with how often each came up; both mer
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -33,10 +33,11 @@ SUMS = pa.schema(
         ("denominator", MONEY_SUM), ("n", pa.int64()), ("pending", pa.int64()),
     ]
 )  # fmt: skip
-#: Partial distributions: how often each value came up; value is null for outcomes that may still arrive.
+#: Partial distributions: how often each value (or bucket) came up, and its sum, which stays exact; value is null for
+#: outcomes that may still arrive.
 VALUES = pa.schema(
     [("metric", pa.string()), ("month", pa.date32()), ("value", pa.int64()), ("count", pa.int64()),
-     ("is_bucket", pa.bool_())]
+     ("total", pa.int64()), ("is_bucket", pa.bool_())]
 )  # fmt: skip
 TRANSITIONS = pa.schema(
     [("from_stage", pa.string()), ("to_stage", pa.string()), ("transitions", pa.int64()), ("customers", pa.int64()),
@@ -119,7 +120,11 @@ def _named(answer: pa.Table, metric: str) -> pa.Table:
 def _count_values(answer: pa.Table, metric: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     counted = duck.select(
         connection,
-        "select month, value::bigint as value, count(*) as count, false as is_bucket from answer_of_metric group by all",
+        """
+        select month, value::bigint as value, count(*) as count, sum(value::bigint)::bigint as total, false as is_bucket
+        from answer_of_metric
+        group by all
+        """,
         {"answer_of_metric": answer},
     )
     counted = _named(counted, metric).select(VALUES.names).cast(VALUES)
@@ -144,8 +149,8 @@ def to_buckets(values: pa.Table) -> pa.Table:
     table = with_columns(
         values, {"value": pa.array(lower, mask=mask), "is_bucket": pa.array(np.ones(len(lower), bool))}
     )
-    grouped = table.group_by(["metric", "month", "value", "is_bucket"]).aggregate([("count", "sum")])
-    return grouped.rename_columns([*grouped.column_names[:-1], "count"]).select(VALUES.names)
+    grouped = table.group_by(["metric", "month", "value", "is_bucket"]).aggregate([("count", "sum"), ("total", "sum")])
+    return grouped.rename_columns([*grouped.column_names[:-2], "count", "total"]).select(VALUES.names)
 
 
 # --- merging -------------------------------------------------------------------------------------------------------
@@ -278,39 +283,51 @@ def _period(name: str, month: datetime.date | None, pending: int, rules: Measure
     }
 
 
-_Distribution = dict[datetime.date | None, dict[tuple[int | None, bool], int]]
+class _Distribution:
+    """One metric in one period: how often each value came up."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self.total = self.pending = 0
+        self.is_bucket = False
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        if row["value"] is None:
+            self.pending += row["count"]
+            return
+        self.counts[row["value"]] += row["count"]
+        self.total += row["total"]
+        self.is_bucket |= row["is_bucket"]
 
 
-def _merged_values(tables: Sequence[pa.Table]) -> dict[str, _Distribution]:
-    """Counts by metric, month (None: over all) and value; in buckets throughout where the exact ones are too many."""
+def _merged_values(tables: Sequence[pa.Table]) -> dict[str, dict[datetime.date | None, _Distribution]]:
+    """Distributions by metric and month (None: over all); in buckets throughout where the exact ones are too many."""
     if not tables:
         return {}
     together = pa.concat_tables(tables)
-    merged: dict[str, _Distribution] = {}
+    merged: dict[str, dict[datetime.date | None, _Distribution]] = defaultdict(lambda: defaultdict(_Distribution))
     for name in sorted(set(together["metric"].to_pylist())):
         own = together.filter(pc.equal(together["metric"], name))
         known = own.filter(own["value"].is_valid())
         if (pc.sum(known["count"]).as_py() or 0) > EXACT_VALUES:
             own = to_buckets(own)
-        counts: _Distribution = defaultdict(lambda: defaultdict(int))
         for row in own.to_pylist():
-            for month in (row["month"], None):
-                counts[month][row["value"], row["is_bucket"]] += row["count"]
-        merged[name] = counts
+            for month in {row["month"], None}:
+                merged[name][month].add(row)
     return merged
 
 
 def _distribution_rows(
-    metric: Metric, counts: _Distribution, months: Sequence[datetime.date], rules: MeasureRules
+    metric: Metric,
+    distributions: Mapping[datetime.date | None, _Distribution],
+    months: Sequence[datetime.date],
+    rules: MeasureRules,
 ) -> Iterator[dict[str, Any]]:
     for month in [*months, None]:
-        of_month = counts.get(month, {})
-        pending = sum(count for (value, _), count in of_month.items() if value is None)
-        is_bucket = any(bucket for (value, bucket) in of_month if value is not None)
-        ordered = sorted((value, count) for (value, _), count in of_month.items() if value is not None)
-        n = sum(count for _, count in ordered)
+        of_month = distributions.get(month, _Distribution())
+        ordered = sorted(of_month.counts.items())
+        n, total = of_month.counts.total(), of_month.total
         for statistic in metric.statistics:
-            total = sum(value * count for value, count in ordered)
             if not n:
                 value = None
             elif statistic == "mean":
@@ -318,14 +335,14 @@ def _distribution_rows(
             else:
                 value = float(quantile(ordered, n, Fraction(int(statistic[1:]), 100)) / metric.divisor)
             yield {
-                **_period(f"{metric.name}_{statistic}", month, pending, rules),
+                **_period(f"{metric.name}_{statistic}", month, of_month.pending, rules),
                 "currency": None,
                 "numerator": Decimal(total) if statistic == "mean" else None,
                 "denominator": Decimal(n) if statistic == "mean" else None,
                 "value": value,
                 "unit": metric.unit,
                 "n": n,
-                "method": "buckets" if is_bucket else "exact",
+                "method": "buckets" if of_month.is_bucket and statistic != "mean" else "exact",
             }
 
 

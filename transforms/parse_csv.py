@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from transforms.candidates import Block, lines_at, texts
+from transforms.candidates import Block, lines_at
+from transforms.columns import texts
 
 _BEFORE_A_FIELD = np.frombuffer(b',\n"', np.uint8)
 _BEHIND_A_FIELD = np.frombuffer(b',\r\n"', np.uint8)

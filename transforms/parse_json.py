@@ -19,18 +19,8 @@ import pyarrow.compute as pc
 
 from schemas.contracts import Contracts, Field
 from transforms import duck
-from transforms.candidates import (
-    FINGERPRINT,
-    Block,
-    Candidates,
-    Finding,
-    byte_at,
-    fingerprint,
-    first_bytes,
-    lines_at,
-    texts,
-    valid_mask,
-)
+from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, lines_at
+from transforms.columns import byte_at, first_bytes, texts, valid_mask
 from transforms.type_columns import type_json_scalars
 
 _NOT_TEXT = rb"-0123456789tfNnIi{["  # first bytes of a JSON value that is not a string (null never comes out as text)

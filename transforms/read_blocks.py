@@ -18,7 +18,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.candidates import Block
-from transforms.validate import Validated, quarantine_unreadable
+from transforms.quarantine import Validated, quarantine_unreadable
 
 _MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd"}
 _BOM = b"\xef\xbb\xbf"

@@ -16,8 +16,9 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.batches import BUCKETS, keyed_tables, shard_of_bucket, split_by_shard
-from transforms.candidates import FINGERPRINT, one_chunk, valid_mask
+from transforms.batches import BUCKETS, decode_table, keyed_tables, shard_of_bucket, split_by_shard
+from transforms.candidates import FINGERPRINT
+from transforms.columns import one_chunk, valid_mask
 from transforms.hashing import murmur3_128
 
 #: One row an accepted event: where it lies, and what decides between copies of it.
@@ -38,15 +39,16 @@ _IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 def write_block(events: pa.Table, path: str) -> None:
     """Write one block as an Arrow stream through Beam's FileSystems."""
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as sink:
-        with pa.ipc.new_stream(sink, events.schema, options=_IPC) as writer:
-            writer.write_table(events)
+    with (
+        FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
+        pa.ipc.new_stream(sink, events.schema, options=_IPC) as writer,
+    ):
+        writer.write_table(events)
 
 
 def read_block(path: str) -> pa.Table:
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
-        with pa.ipc.open_stream(source.read()) as reader:
-            return reader.read_all()
+        return decode_table(source.read())
 
 
 def identifier_rows(events: pa.Table, path: str) -> pa.Table:
@@ -59,10 +61,8 @@ def identifier_rows(events: pa.Table, path: str) -> pa.Table:
         received = np.full(n, _NEVER)
     block = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([path]))
     occurred = events["occurred_at"].cast(pa.int64()).to_numpy()
-    if FINGERPRINT in events.column_names:
-        fingerprint = events[FINGERPRINT].to_numpy()
-    else:
-        fingerprint = np.zeros(n, np.uint64)
+    known = FINGERPRINT in events.column_names
+    fingerprint = events[FINGERPRINT].to_numpy() if known else np.zeros(n, np.uint64)
     rows = np.arange(n, dtype=np.int32)
     return pa.table([block, rows, high, low, occurred, received, fingerprint], schema=IDENTIFIERS)
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from schemas.contracts import Contracts
 from schemas.tables import tables
 from transforms.batches import ShardTables, conform, with_columns
-from transforms.candidates import one_chunk
+from transforms.columns import one_chunk
 from transforms.load_by_customer import customer_bucket
 from transforms.runs import starts
 from transforms.sessionize import Sessions, sessionize

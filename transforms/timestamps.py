@@ -110,7 +110,7 @@ def _add_plain_fraction(text: np.ndarray, digits: np.ndarray, micros: np.ndarray
 
 
 def _fraction(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of uint8[n, length]: the fraction of a second in microseconds, where it ends, and whether a point has no digit behind it."""
+    """Of uint8[n, length]: the fraction in microseconds, where it ends, and whether a point has no digit behind it."""
     n, length = text.shape
     if length == 19:
         return np.zeros(n, np.int64), np.full(n, 19), np.zeros(n, bool)

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from schemas.contracts import Field
 from transforms import duck
-from transforms.candidates import Finding, first_bytes, texts, valid_mask
+from transforms.candidates import Finding
+from transforms.columns import first_bytes, texts, valid_mask
 
 _EXPECTED = {
     "string": "string",

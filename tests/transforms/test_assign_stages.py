@@ -274,13 +274,13 @@ def test_no_stage_at_all(steps: Any) -> None:
 
 
 def test_another_file_of_stages(steps: Any) -> None:
-    sql = "select case event_type when 'site_visit' then 'browsing' end as stage from touchpoints"
+    sql = "select row_no, case event_type when 'site_visit' then 'browsing' end as stage from touchpoints order by row_no desc"
     rows = [{"type": "site_visit", "at": START}, {"type": "purchase", "at": START + DAY}]
     assert [s for s, _ in spells(steps, rows, START + 2 * DAY, sql=sql)] == ["browsing"]
 
 
-@pytest.mark.parametrize("sql", ["select 'x' as stage", "select event_id from touchpoints"])
+@pytest.mark.parametrize("sql", ["select 0 as row_no, 'x' as stage", "select event_id from touchpoints"])
 def test_a_file_of_stages_that_gives_no_stage_to_each_touchpoint(steps: Any, sql: str) -> None:
     rows = [{"type": "site_visit", "at": START}] * 2
-    with pytest.raises(StageFileError, match="for 2 touchpoints; it must give one row a touchpoint"):
+    with pytest.raises(StageFileError, match="it must give (each row_no once|row_no and stage)"):
         steps.stages(rows, START, sql=sql)

@@ -19,7 +19,8 @@ from referencing import Registry, Resource
 from schemas.contracts import SHIPPED, load_contracts
 from transforms.candidates import FINGERPRINT, Block
 from transforms.parse_json import parse_json
-from transforms.validate import Limits, Validated, validate
+from transforms.validate import Limits, validate
+from transforms.quarantine import Validated
 
 Event = dict[str, Any]
 Broken = set[tuple[str, str]]  # (code, path)

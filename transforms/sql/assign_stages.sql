@@ -3,9 +3,11 @@
 --   visits_before, orders_before   how many site visits, how many orders and subscriptions began before
 --   order_no                       which order or subscription of the customer the event belongs to, 1..; null for none
 --   first_order_at                 when the first order or subscription began, as far as it had; null before
--- Grain of the output: one row a touchpoint, in the same order. The first match wins.
+--   row_no                         tells the touchpoint; the output must carry it
+-- Grain of the output: one row a touchpoint, in any order. The first match wins.
 -- To change the stages, copy this file, edit it, and name the copy in the setting `stages`.
 select
+    row_no,
     case
         when event_type = 'cancellation' and kind = 'effective' then 'churned'
         when event_type = 'account_closed' then 'churned'
