@@ -29,7 +29,7 @@ from pipelines.settings import load_settings
 from tests.hostile_events import AS_OF, make_events
 from tests.lake_tables import assert_same_tables
 from tests.real_command import environment, run_command
-from transforms.batches import TableCoder, keyed_tables
+from transforms.batches import HolderCoder, ShardTables, TableCoder, keyed_tables
 
 SETTINGS = {"shards": 3, "block_bytes": 4_000}
 SECONDS = 120
@@ -154,6 +154,15 @@ def group_tables(typed: bool) -> None:
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
         pairs = pipeline | beam.Create([0]) | beam.Map(lambda number: (number, pa.table({"n": [number]})))
         (keyed_tables(pairs, int) if typed else pairs) | beam.GroupByKey()
+
+
+def test_a_slice_is_encoded_without_its_parent() -> None:
+    whole = pa.table({"n": range(100_000)})
+    shard = ShardTables(touchpoints=whole.slice(10, 5), sessions=whole.slice(0, 0))
+    data = HolderCoder().encode(shard)
+    decoded = HolderCoder().decode(data)
+    assert (type(decoded), decoded) == (ShardTables, shard)
+    assert len(data) < 5_000 < HolderCoder().estimate_size(ShardTables(whole=whole)) == whole.nbytes
 
 
 def test_every_shuffle_of_tables_has_their_coder(inputs: Path, tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ An element is one Arrow table; a key is a shard number. A step that hands on sev
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -22,6 +25,10 @@ _IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 class ShardTables(dict[str, pa.Table]):
     """Tables of one shard by name. Steps after the shuffle take one and return one with tables added."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(table.nbytes for table in self.values())
 
 
 def encode_table(table: pa.Table) -> bytes:
@@ -62,7 +69,35 @@ class TableCoder(coders.Coder):
         return hash(type(self))
 
 
+class HolderCoder(coders.Coder):
+    """Beam's coder of objects that hold tables and go from step to step within a stage.
+
+    They are hardly ever encoded, but Beam weighs some of them at every step: without a coder of their own, by pickling.
+    The object says its `nbytes`. Where a runner does cut between two such steps, tables travel as by TableCoder.
+    """
+
+    def encode(self, value: Any) -> bytes:
+        sink = io.BytesIO()
+        _HolderPickler(sink, pickle.HIGHEST_PROTOCOL).dump(value)
+        return sink.getvalue()
+
+    def decode(self, encoded: bytes) -> Any:
+        return pickle.loads(encoded)
+
+    def estimate_size(self, value: Any) -> int:
+        return int(value.nbytes)
+
+    def is_deterministic(self) -> bool:
+        return False
+
+
+class _HolderPickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        return (decode_table, (encode_table(value),)) if isinstance(value, pa.Table) else NotImplemented
+
+
 coders.registry.register_coder(pa.Table, TableCoder)
+coders.registry.register_coder(ShardTables, HolderCoder)
 
 
 def drop_null_columns(table: pa.Table) -> pa.Table:
@@ -113,7 +148,12 @@ def split_by_shard(
 
 def keyed_tables(elements: beam.PCollection, key: type) -> beam.PCollection:
     """Declare a PCollection to be KV[key, table]. Untyped, Beam would pickle the tables, each with its whole parent."""
-    elements.element_type = beam.typehints.KV[key, pa.Table]
+    return declared(elements, beam.typehints.KV[key, pa.Table])
+
+
+def declared(elements: beam.PCollection, kind: Any) -> beam.PCollection:
+    """Declare what a PCollection holds, and so its coder; of several outputs of one step Beam infers nothing."""
+    elements.element_type = kind
     return elements
 
 

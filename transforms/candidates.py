@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam import coders
+
+from transforms.batches import HolderCoder
 
 from transforms.columns import one_chunk
 
@@ -31,6 +34,10 @@ class Block:
     records: pa.Table
     positions: np.ndarray
     input_bytes: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.records.nbytes + self.positions.nbytes)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,14 @@ class Candidates:
     unreadable: list[Finding] = field(default_factory=list)
     records_in: int = 0
     skipped: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.block.nbytes + self.events.nbytes)
+
+
+coders.registry.register_coder(Block, HolderCoder)
+coders.registry.register_coder(Candidates, HolderCoder)
 
 
 def fingerprint(hashes: pa.ChunkedArray, source: str) -> pa.Array:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from schemas.contracts import Contracts
 from schemas.source_descriptions import Source
 from transforms import duck
+from transforms.batches import declared
 from transforms.candidates import FINGERPRINT, Block, Candidates, Finding, fingerprint, lines_at
 from transforms.columns import one_chunk, texts
 from transforms.parse_csv import HeaderError, parse_csv
@@ -222,6 +223,8 @@ class MapSource(beam.PTransform):
         self._mappings, self._contracts = mappings, contracts
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.pvalue.DoOutputsTuple:
-        return blocks | beam.ParDo(_MapSource(self._mappings, self._contracts)).with_outputs(
+        mapped = blocks | beam.ParDo(_MapSource(self._mappings, self._contracts)).with_outputs(
             "problems", main="candidates"
         )
+        declared(mapped.candidates, Candidates)
+        return mapped

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam import coders
 
 from schemas.tables import QUARANTINE_ERRORS
+from transforms.batches import HolderCoder
 from transforms.candidates import Block, Candidates, Finding
 from transforms.columns import texts
 
@@ -24,6 +26,13 @@ class Validated:
     events: pa.Table
     quarantine: pa.Table
     tallies: tuple[tuple[str, str, str, int], ...]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.events.nbytes + self.quarantine.nbytes)
+
+
+coders.registry.register_coder(Validated, HolderCoder)
 
 
 def quarantine(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.batches import declared
 from transforms.candidates import Block
 from transforms.quarantine import Validated, quarantine_unreadable
 
@@ -484,4 +485,8 @@ class ReadBlocks(beam.PTransform):
             >> beam.ParDo(_ReadRanges(self._limits)).with_outputs("problems", "unreadable", main="blocks")
         )
         problems = (ranges.problems, blocks.problems) | "Problems" >> beam.Flatten()
-        return {"blocks": blocks.blocks, "unreadable": blocks.unreadable, "problems": problems}
+        return {
+            "blocks": declared(blocks.blocks, Block),
+            "unreadable": declared(blocks.unreadable, Validated),
+            "problems": problems,
+        }

@@ -262,4 +262,4 @@ class Stitch(beam.PTransform):
         self._contracts, self._rules = contracts, rules
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.ParDo(_Stitch(self._contracts, self._rules))
+        return shards | beam.ParDo(_Stitch(self._contracts, self._rules)).with_output_types(ShardTables)

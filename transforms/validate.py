@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from schemas.contracts import Contracts, Field
 from transforms import duck
-from transforms.batches import keyed_tables, with_columns
+from transforms.batches import declared, keyed_tables, with_columns
 from transforms.candidates import Candidates, Finding
 from transforms.columns import one_chunk, texts, valid_mask
 from transforms.quarantine import Validated, quarantine
@@ -437,7 +437,7 @@ class Validate(beam.PTransform):
             "quarantine", "tallies"
         )
         return {
-            "events": checked.events,
+            "events": declared(checked.events, beam.typehints.Tuple[int, str, pa.Table]),
             "quarantine": (keyed_tables(checked.quarantine, int), keyed_tables(kept.quarantine, int))
             | "Quarantine" >> beam.Flatten(),
             "tallies": (checked.tallies, kept.tallies) | "Tallies" >> beam.Flatten(),
