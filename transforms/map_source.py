@@ -10,6 +10,7 @@ import apache_beam as beam
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.contracts import Contracts
 from schemas.source_descriptions import Source
@@ -47,12 +48,6 @@ def map_source(
         rows = np.asarray(columns["record_no"].to_numpy(), np.int64)
         columns = columns.drop_columns(["record_no"])
         skipped = len(records) - len(np.unique(rows))
-    if block.format != "parquet":
-        record = block.records.select(["record"])
-        hashes = duck.select(connection, "select hash(record) as fingerprint from block", {"block": record})
-        columns = columns.append_column(
-            FINGERPRINT, fingerprint(hashes["fingerprint"], block.source).take(pa.array(record_of[rows]))
-        )
     parsed_text = block.format == "csv" or mapping.source is not None
     try:
         events, findings = type_columns(columns, contracts, connection, parsed_text)
@@ -62,6 +57,11 @@ def map_source(
             f"column {error.column} is {error.found}; the contract wants {error.expected}",
             f"cast {error.column} in the export, or describe the source (docs/sources.md)",
         ) from error
+    if block.format != "parquet":
+        record = block.records.select(["record"])
+        hashes = duck.select(connection, "select hash(record) as fingerprint from block", {"block": record})
+        of_events = fingerprint(hashes["fingerprint"], block.source).take(pa.array(record_of[rows]))
+        events = events.append_column(FINGERPRINT, of_events)
     return Candidates(
         block, events, record_of[rows], raw, findings, unreadable,
         records_in=len(records) + sum(len(f.rows) for f in unreadable), skipped=skipped,
@@ -75,6 +75,11 @@ def _text_of(block: Block) -> partial[pa.Array]:
 def _records(block: Block, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, np.ndarray, list[Finding]]:
     """The readable records as columns, the block's row of each, and what is unreadable."""
     if block.format == "parquet":
+        names = block.records.column_names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UnreadableFile(
+                block.file, f"names the column {', '.join(twice)} more than once", "give each column one name"
+            )
         return block.records, np.arange(block.records.num_rows), []
     text = texts(block.records["record"])
     if block.format == "csv":
@@ -117,6 +122,11 @@ def run_select(
     """Run a description's SELECT over records. Raises UnreadableFile with DuckDB's words where it fails."""
     source = mapping.source
     assert source is not None
+    for name in ("record_no", "record_key"):
+        if name in records.column_names:
+            raise UnreadableFile(
+                file, f"has a column {name}, which is a name of Parcours' own", f"rename {name} in the export"
+            )
     numbered = records.append_column("record_no", pa.array(np.arange(len(records)), pa.int64()))
     tables = {**mapping.lookups, "block": numbered}
     try:
@@ -177,9 +187,6 @@ def type_columns(
     findings: list[Finding] = []
     unknown = []
     for name in columns.column_names:
-        if name == FINGERPRINT:
-            typed[name] = one_chunk(columns[name])
-            continue
         field_ = contracts.fields.get(name)
         if field_ is None:
             unknown.append(name)
@@ -189,7 +196,7 @@ def type_columns(
     unknown = [name for name in unknown if columns[name].null_count < columns.num_rows]
     if unknown:
         pairs = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}', column_{i}" for i, name in enumerate(unknown))
-        table = pa.table({f"column_{i}": columns[name] for i, name in enumerate(unknown)})
+        table = pa.table({f"column_{i}": _sayable(columns[name]) for i, name in enumerate(unknown)})
         answer = duck.select(
             connection,
             f"select nullif(json_merge_patch('{{}}', json_object({pairs}))::varchar, '{{}}') as extra from unknown",
@@ -197,6 +204,13 @@ def type_columns(
         )["extra"]
         typed["extra"] = texts(answer)
     return pa.table(typed), findings
+
+
+def _sayable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without NaN and the infinities: JSON has no such numbers, and in a column of doubles NaN stands for nothing."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
 
 class _MapSource(beam.DoFn):
