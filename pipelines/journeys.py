@@ -12,13 +12,14 @@ from schemas.tables import Table
 from transforms.assign_stages import AssignStages, StageRules
 from transforms.build_entities import BuildEntities, EntityRules
 from transforms.build_journeys import BuildJourneys, JourneyRules
+from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_source import MapSource, SourceMapping
 from transforms.measure import Measure, MeasureRules
 from transforms.quarantine_examples import QuarantineExamples
-from transforms.read_blocks import InputFile, ReadBlocks, ReadLimits
+from transforms.read_blocks import InputFile, ReadBlocks
 from transforms.stage_blocks import StageBlocks
 from transforms.stitch import Stitch, StitchRules
 from transforms.summarise_customers import CustomerRules, SummariseCustomers

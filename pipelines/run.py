@@ -35,10 +35,11 @@ from schemas.tables import tables
 from transforms.assign_stages import StageRules
 from transforms.build_entities import EntityRules
 from transforms.build_journeys import JourneyRules
+from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.measure import MeasureRules
-from transforms.read_blocks import InputFile, ReadLimits
+from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
 from transforms.summarise_customers import CustomerRules
 from transforms.time_zones import Months, micros

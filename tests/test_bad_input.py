@@ -45,7 +45,7 @@ class Case:
     says: tuple[str, ...]
     quarantine: Mapping[str, int] = field(default_factory=dict)
     touchpoints: int = 0
-    in_check: bool = True
+    in_check: bool = True  # `parcours check` is asked too
     locked: bool = False  # another run holds the lake
     file_bytes: int | None = None  # at which a file cannot grow
     megabytes: int = 0  # the most memory that it may take; 0: any
@@ -68,7 +68,7 @@ def accepted(touchpoints: int, megabytes: int = 0, **quarantine: int) -> Callabl
 
     def register(make: Make) -> Make:
         codes = {code.replace("_", ".", 1): count for code, count in quarantine.items()}
-        CASES[make.__name__] = Case(make, 0, ("published",), codes, touchpoints, megabytes=megabytes)
+        CASES[make.__name__] = Case(make, 0, (), codes, touchpoints, in_check=not megabytes, megabytes=megabytes)
         return make
 
     return register
@@ -223,7 +223,9 @@ def the_same_file_twice_in_other_words(folder: Path) -> list[str]:
     return [*given(folder, "events.jsonl", lines(VISIT)), "--input", f"{folder}/deeper/../events.jsonl"]
 
 
-@refused(3, "{0}/a.csv.gz has no column event_id, event_type, occurred_at", "{0}/b.parquet", "{0}/c.jsonl.gz is named .gz")
+@refused(
+    3, "{0}/a.csv.gz has no column event_id, event_type, occurred_at", "{0}/b.parquet", "{0}/c.jsonl.gz is named .gz"
+)
 def several_unreadable_files_are_all_named(folder: Path) -> list[str]:
     return [
         *given(folder, "a.csv.gz", gzip.compress(b"name,age\nann,4\n")),
@@ -335,19 +337,19 @@ def a_description_with_a_slip_in_its_sql(folder: Path) -> list[str]:
     return given_calls(folder)
 
 
-@refused(2, "{0}/sources/desk/calls.toml", "gives no column record_no")
+@refused(2, "{0}/sources/desk/calls.toml", "gives no column record_no", in_check=False)
 def a_description_without_record_no(folder: Path) -> list[str]:
     described(folder, record_no="")
     return given_calls(folder)
 
 
-@refused(2, "{0}/sources/desk/calls.toml", "lower_case", "SQL")
+@refused(2, "{0}/sources/desk/calls.toml", "lower_case", "SQL", in_check=False)
 def a_description_with_an_unknown_function(folder: Path) -> list[str]:
     described(folder, customer_id="lower_case(caller)")
     return given_calls(folder)
 
 
-@refused(2, "{0}/sources/desk/calls.toml", "unknown key 'selects'")
+@refused(2, "{0}/sources/desk/calls.toml", "unknown key 'selects'", in_check=False)
 def a_description_with_an_unknown_key(folder: Path) -> list[str]:
     described(folder, more='selects = "select 1"\n')
     return given_calls(folder)
@@ -359,7 +361,7 @@ def an_unknown_source(folder: Path) -> list[str]:
     return [*given_calls(folder), "--input", f"desk.mails:{folder}/calls.csv"]
 
 
-@refused(2, "{0}/contracts/call/1-0-0.json", "minLength")
+@refused(2, "{0}/contracts/call/1-0-0.json", "minLength", in_check=False)
 def a_contract_with_a_keyword_that_nobody_would_check(folder: Path) -> list[str]:
     contract = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -380,13 +382,13 @@ def a_contract_that_is_no_json(folder: Path) -> list[str]:
     return given_visit(folder, 'contracts = "contracts"\n')
 
 
-@refused(2, "{0}/stages.sql", "Parser Error")
+@refused(2, "{0}/stages.sql", "Parser Error", in_check=False)
 def a_stage_file_with_a_slip_in_its_sql(folder: Path) -> list[str]:
     given(folder, "stages.sql", "select row_no, case when then 'usage' end as stage from touchpoints")
     return given_visit(folder, 'stages = "stages.sql"\n')
 
 
-@refused(2, "{0}/stages.sql", "page_knd")
+@refused(2, "{0}/stages.sql", "page_knd", in_check=False)
 def a_stage_file_with_an_unknown_column(folder: Path) -> list[str]:
     given(folder, "stages.sql", "select row_no, page_knd as stage from touchpoints")
     return given_visit(folder, 'stages = "stages.sql"\n')
@@ -409,7 +411,7 @@ def an_exclude_with_a_slip_in_its_sql(folder: Path) -> list[str]:
     return given_visit(folder, 'exclude = "email like and"\n')
 
 
-@refused(2, "`exclude`", "emial")
+@refused(2, "`exclude`", "emial", in_check=False)
 def an_exclude_with_an_unknown_column(folder: Path) -> list[str]:
     return given_visit(folder, "exclude = \"emial = 'x'\"\n")
 
@@ -429,12 +431,12 @@ def a_friction_kind_that_fails_on_a_value(folder: Path) -> list[str]:
     return given_visit(folder, 'friction = "friction"\n')
 
 
-@refused(2, "settings.toml: shardz is not a setting", "shards")
+@refused(2, "settings.toml: shardz is not a setting", "shards", in_check=False)
 def a_setting_that_there_is_not(folder: Path) -> list[str]:
     return given_visit(folder, "shardz = 3\n")
 
 
-@refused(2, "The settings file {0}/none.toml does not exist")
+@refused(2, "The settings file {0}/none.toml does not exist", in_check=False)
 def a_settings_file_that_is_not_there(folder: Path) -> list[str]:
     return [*given_visit(folder), "--settings", f"{folder}/none.toml"]
 
@@ -503,13 +505,17 @@ def bytes_that_are_no_utf8(folder: Path) -> list[str]:
 
 @accepted(1, csv_malformed=2)
 def csv_rows_with_too_many_and_too_few_fields(folder: Path) -> list[str]:
-    return given(folder, "events.csv", csv_of([VISIT]) + b"v-2,site_visit,2025-06-01T10:00:00Z,c-1,/,more\nv-3,site_visit\n")
+    return given(
+        folder, "events.csv", csv_of([VISIT]) + b"v-2,site_visit,2025-06-01T10:00:00Z,c-1,/,more\nv-3,site_visit\n"
+    )
 
 
 @accepted(2, csv_malformed=1)
 def a_csv_with_a_stray_quote(folder: Path) -> list[str]:
     """The record ends with its line: a quote that does not begin a field is a letter like any other, or a slip."""
-    rows = csv_of([VISIT]) + b'v-2,site_visit,2025-06-01T10:00:00Z,c-1,"/"x\nv-3,site_visit,2025-06-01T10:00:00Z,c-1,/\n'
+    rows = (
+        csv_of([VISIT]) + b'v-2,site_visit,2025-06-01T10:00:00Z,c-1,"/"x\nv-3,site_visit,2025-06-01T10:00:00Z,c-1,/\n'
+    )
     return given(folder, "events.csv", rows)
 
 
@@ -578,9 +584,7 @@ Begun = dict[str, tuple[Path, "Future[tuple[list[str], Done]]"]]
 
 
 @pytest.fixture(scope="module")
-def begun(
-    request: pytest.FixtureRequest, earlier: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Begun]:
+def begun(request: pytest.FixtureRequest, earlier: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     """The folder and the command of every case that is asked for, side by side."""
     asked = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -25,13 +25,14 @@ from schemas.contracts import Contracts, load_contracts
 from tests.hostile_events import AS_OF, make_events
 from tests.lake_tables import counts, read_tables
 from tests.plain_reading import BOM, as_quarantined, is_strict_object, is_text, records_in, records_of
-from transforms import duck, read_blocks
+from transforms import cut_records, duck
 from transforms.candidates import Block
+from transforms.cut_records import ReadLimits
 from transforms.map_source import SourceMapping, map_source
-from transforms.read_blocks import InputFile, ReadLimits, read_range, split_file
+from transforms.quarantine import Validated
+from transforms.read_blocks import InputFile, read_range, split_file
 from transforms.time_zones import micros
 from transforms.validate import Limits, validate
-from transforms.quarantine import Validated
 
 COMPANY = Path(__file__).parent.parent / "fixtures" / "company"
 
@@ -92,7 +93,7 @@ def test_any_block_size_reads_what_a_plain_reading_reads(
     path = tmp_path_factory.getbasetemp() / f"cut.{form}"
     path.write_bytes(compressed(data, compression))
     want = read_plainly(data, form == "csv")
-    with mock.patch.object(read_blocks, "_STEP", step):
+    with mock.patch.object(cut_records, "STEP", step):
         for block_bytes in range(1, len(data) + 3):
             limits = ReadLimits(block_bytes, max_record_bytes=LONG, raw_cap=CAP)
             assert read_cut(path, form, compression, limits) == want, f"block_bytes={block_bytes}"
@@ -137,7 +138,9 @@ def spoil(rng: random.Random, lines: list[bytes], is_csv: bool) -> bytes:
             (
                 line[:place],
                 line[:place] + bytes([line[place] ^ 1 << rng.randrange(8)]) + line[place + 1 :],
-                line[:place] + rng.choice((b"\0", b"\n", b"\xff", b'"', b"\\u0000", b"\\ud83d", BOM, b",")) + line[place:],
+                line[:place]
+                + rng.choice((b"\0", b"\n", b"\xff", b'"', b"\\u0000", b"\\ud83d", BOM, b","))
+                + line[place:],
                 line.replace(b": 1", b": NaN", 1) if rng.random() < 0.5 else line.replace(b"0", b"Infinity", 1),
                 line.replace(b": ", b": [", 1),
                 line + line,
@@ -279,7 +282,8 @@ def test_nothing_of_spoilt_exports_is_lost(seed: int, tmp_path: Path) -> None:
     visits = {
         "event_id": [f"visit-{n % 90}" for n in range(100)],
         "event_type": ["site_visit", "site_visit", "site_vist", None] * 25,
-        "occurred_at": ["2025-06-01T00:00:00Z", "2025-06-01", "2027-06-01T00:00:00Z", None, "2025-06-02T00:00:00Z"] * 20,
+        "occurred_at": ["2025-06-01T00:00:00Z", "2025-06-01", "2027-06-01T00:00:00Z", None, "2025-06-02T00:00:00Z"]
+        * 20,
         "anonymous_id": [4, None] * 50,
         "page_url": ["/"] * 100,
     }

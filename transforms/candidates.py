@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from apache_beam import coders
 
 from transforms.batches import HolderCoder
-
 from transforms.columns import one_chunk
 
 #: Column of events beside the contracts' fields: a hash of the record's own text and its source, where it has a text.

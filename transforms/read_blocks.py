@@ -7,7 +7,6 @@ is lost: a record that is too long or no UTF-8 leaves as quarantine, a file that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 import apache_beam as beam
@@ -19,11 +18,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.batches import declared
 from transforms.candidates import Block
+from transforms.cut_records import BOM, STEP, ReadLimits, TextStream, TooLong, cut_records, record_ends, skip_to_line
 from transforms.quarantine import Validated, quarantine_unreadable
 
 _MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd"}
-_BOM = b"\xef\xbb\xbf"
-_STEP = 1 << 20
 
 
 class InputFile(NamedTuple):
@@ -54,15 +52,6 @@ class Problem(NamedTuple):
     mend: str
 
 
-@dataclass(frozen=True)
-class ReadLimits:
-    """block_bytes: how much text becomes one block; max_record_bytes: longer records go to quarantine."""
-
-    block_bytes: int = 32 << 20
-    max_record_bytes: int = 16 << 20
-    raw_cap: int = 4096
-
-
 def split_file(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
     """Cut a file into ranges that can be read apart. Raises UnreadableFile."""
     with _open(file.path) as stream:
@@ -74,7 +63,7 @@ def split_file(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
         elif file.format == "csv":
             yield from _split_csv(file, limits)
         else:
-            step = max(limits.block_bytes, len(_BOM) + 1)  # the range with the BOM owns the record behind it
+            step = max(limits.block_bytes, len(BOM) + 1)  # the range with the BOM owns the record behind it
             for start in range(0, file.bytes, step):
                 yield FileRange(file, start, min(start + step, file.bytes))
 
@@ -172,64 +161,14 @@ def _row_groups(part: FileRange, parquet: pq.ParquetFile) -> Iterator[Block]:
 # --- text ----------------------------------------------------------------------------------------------------------
 
 
-class _Stream:
-    """Bytes in order, plain or decompressed, that takes bytes back; knows how much of the file it has consumed."""
-
-    def __init__(self, raw: BinaryIO, compression: str) -> None:
-        self._raw = raw
-        self._bytes: Any = raw
-        if compression:
-            codec = {"gz": "gzip", "zst": "zstd"}[compression]
-            self._bytes = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
-        self._back = b""
-        self._reported = 0
-
-    def read(self, size: int) -> bytes:
-        if self._back:
-            data, self._back = self._back[:size], self._back[size:]
-            return data
-        return bytes(self._bytes.read(size))
-
-    def unread(self, data: bytes) -> None:
-        self._back = data + self._back
-
-    def seek(self, position: int) -> None:
-        """Only for plain files."""
-        self._raw.seek(position)
-        self._back = b""
-
-    def consumed(self) -> int:
-        """Bytes of the file read since the last call."""
-        now = self._raw.tell()
-        news, self._reported = now - self._reported, now
-        return max(news, 0)
-
-
-class _TooLong(NamedTuple):
-    position: int
-    head: bytes
-    length: int
-
-
-def _record_ends(data: bytes, quoted: bool, in_quotes: bool = False) -> np.ndarray:
-    """Where records end: every line end, or for CSV those outside of quotes."""
-    view = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(view == 10)
-    if quoted and (in_quotes or b'"' in data):
-        quotes = np.flatnonzero(view == 34)
-        before = np.searchsorted(quotes, ends) + int(in_quotes)
-        ends = ends[before % 2 == 0]
-    return ends
-
-
 def _split_csv(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
     """CSV may hold line ends in quotes, so a cut needs to know the quotes before it: one scan counts them."""
     with _open(file.path) as raw:
-        stream = _Stream(raw, "")
+        stream = TextStream(raw, "")
         header, start = _csv_header(file, stream)
         in_quotes, position, range_start = False, start, start
         while data := stream.read(limits.block_bytes):
-            ends = _record_ends(data, True, in_quotes)
+            ends = record_ends(data, True, in_quotes)
             in_quotes ^= bool(data.count(b'"') & 1)
             if len(ends):
                 cut = position + int(ends[-1]) + 1
@@ -244,25 +183,25 @@ def read_csv_header(file: InputFile) -> bytes:
     """The header line of a CSV file. Raises UnreadableFile."""
     with _open(file.path) as raw:
         try:
-            return _csv_header(file, _Stream(raw, file.compression))[0]
+            return _csv_header(file, TextStream(raw, file.compression))[0]
         except (OSError, EOFError, pa.ArrowException) as error:
             raise UnreadableFile(file.path, f"breaks off or is damaged: {_one_line(error)}", "copy it again") from error
 
 
-def _csv_header(file: InputFile, stream: _Stream) -> tuple[bytes, int]:
+def _csv_header(file: InputFile, stream: TextStream) -> tuple[bytes, int]:
     """The first record, without a BOM, and where the second begins; the stream stands there."""
     head = b""
     while True:
-        more = stream.read(_STEP)
+        more = stream.read(STEP)
         head += more
-        ends = _record_ends(head, True)
+        ends = record_ends(head, True)
         if len(ends) or not more:
             break
-    if not head.removeprefix(_BOM).strip():
+    if not head.removeprefix(BOM).strip():
         raise UnreadableFile(file.path, "has no header line", "export it with column names, or remove the file")
     stop = int(ends[0]) + 1 if len(ends) else len(head)
     stream.unread(head[stop:])
-    return head[:stop].removeprefix(_BOM), stop
+    return head[:stop].removeprefix(BOM), stop
 
 
 def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validated]:
@@ -270,7 +209,7 @@ def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validate
     file = part.file
     with _open(file.path) as raw:
         try:
-            stream = _Stream(raw, file.compression)
+            stream = TextStream(raw, file.compression)
             position, header, stop = part.start, part.header, part.stop if part.stop >= 0 else None
             if file.format == "csv" and not header:
                 header, position = _csv_header(file, stream)
@@ -280,9 +219,9 @@ def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validate
                 stream.seek(position)
                 stream.consumed()
                 if file.format != "csv":
-                    position = _skip_to_line(stream, position)
-            for piece in _cut_records(stream, position, stop, file.format == "csv", limits):
-                if isinstance(piece, _TooLong):
+                    position = skip_to_line(stream, position)
+            for piece in cut_records(stream, position, stop, file.format == "csv", limits):
+                if isinstance(piece, TooLong):
                     yield _quarantine_too_long(file, [piece], limits)
                 else:
                     yield from _blocks(file, header, piece[0], piece[1], piece[2], stream.consumed(), limits)
@@ -294,73 +233,12 @@ def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validate
             ) from error
 
 
-def _refuse_nothing(file: InputFile, stream: _Stream) -> None:
+def _refuse_nothing(file: InputFile, stream: TextStream) -> None:
     """A file without a byte is refused before it is read; here one whose bytes are nothing, compressed."""
     first = stream.read(1)
     if not first:
         raise UnreadableFile(file.path, "is empty", "remove it, or export it again")
     stream.unread(first)
-
-
-def _skip_to_line(stream: _Stream, position: int) -> int:
-    """The first line that begins at or behind `position`: a range does not own a line that began before it."""
-    stream.seek(position - 1)
-    position -= 1
-    while data := stream.read(_STEP):
-        end = data.find(b"\n")
-        if end >= 0:
-            stream.unread(data[end + 1 :])
-            return position + end + 1
-        position += len(data)
-    return position
-
-
-def _cut_records(
-    stream: _Stream, position: int, stop: int | None, quoted: bool, limits: ReadLimits
-) -> Iterator[tuple[int, bytes, np.ndarray] | _TooLong]:
-    """Whole records that begin before `stop`: (position, bytes, where each ends); the stream stands at a record."""
-    held = b""
-    while stop is None or position < stop:
-        want = limits.block_bytes
-        if stop is not None:
-            want = min(want, stop - position - len(held))
-        data = stream.read(want if want > 0 else max(_STEP, len(held)))
-        buffer = held + data
-        if position == 0 and buffer.startswith(_BOM):
-            position, buffer = len(_BOM), buffer[len(_BOM) :]
-        at_end = not data
-        if at_end and buffer and not buffer.endswith(b"\n"):
-            buffer += b"\n"
-        ends = _record_ends(buffer, quoted)
-        if at_end and buffer and (not len(ends) or ends[-1] < len(buffer) - 1):
-            ends = np.append(ends, len(buffer) - 1)  # a quote was never closed: the rest is one record
-        if stop is not None and len(ends):
-            begins = np.concatenate(([0], ends[:-1] + 1)) + position
-            ends = ends[: int(np.searchsorted(begins, stop))]
-        cut = int(ends[-1]) + 1 if len(ends) else 0
-        if cut:
-            yield position, buffer[:cut], ends
-        position, held = position + cut, buffer[cut:]
-        if at_end:
-            return
-        if len(held) - held.endswith(b"\n") > limits.max_record_bytes:
-            length = _skip_record(stream, held, quoted)
-            yield _TooLong(position, held[: limits.raw_cap], length)
-            position, held = position + length + 1, b""
-
-
-def _skip_record(stream: _Stream, held: bytes, quoted: bool) -> int:
-    """Read over the rest of a record that is too long, without keeping it; its whole length."""
-    length, last = len(held), held[-1:]
-    in_quotes = quoted and bool(held.count(b'"') & 1)
-    while data := stream.read(_STEP):
-        ends = _record_ends(data, quoted, in_quotes)
-        if len(ends):
-            stream.unread(data[int(ends[0]) + 1 :])
-            return length + int(ends[0])
-        length, last = length + len(data), data[-1:]
-        in_quotes ^= quoted and bool(data.count(b'"') & 1)
-    return length - (last == b"\n")  # a quote that is never closed takes all the rest, but not the file's last line end
 
 
 def _blocks(
@@ -376,7 +254,7 @@ def _blocks(
     if len(too_long):
         keep[too_long] = False
         found = [
-            _TooLong(position + int(starts[i]), data[starts[i] : starts[i] + limits.raw_cap], int(lengths[i]))
+            TooLong(position + int(starts[i]), data[starts[i] : starts[i] + limits.raw_cap], int(lengths[i]))
             for i in too_long
         ]
         yield _quarantine_too_long(file, found, limits)
@@ -427,7 +305,7 @@ def _not_utf8(data: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.zeros(0, np.int64)
 
 
-def _quarantine_too_long(file: InputFile, found: list[_TooLong], limits: ReadLimits) -> Validated:
+def _quarantine_too_long(file: InputFile, found: list[TooLong], limits: ReadLimits) -> Validated:
     empty = Block(file.source, file.path, file.format, pa.table({}), np.zeros(0, np.int64))
     return quarantine_unreadable(
         empty,
