@@ -44,12 +44,16 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _csv_records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Line ends in quotes end no record."""
-    start, in_quotes = 0, False
+    """Line ends in quotes end no record. A quote opens where a field begins, or again behind one that closed."""
+    start, in_quotes, may_open = 0, False, True
     for position, byte in enumerate(data):
-        if byte == ord('"'):
-            in_quotes = not in_quotes
-        elif byte == ord("\n") and not in_quotes:
+        if in_quotes:
+            in_quotes = byte != ord('"')
+            may_open = not in_quotes
+            continue
+        in_quotes = byte == ord('"') and (may_open or data[:position] == BOM)
+        may_open = byte in b",\n"
+        if byte == ord("\n"):
             yield start, data[start:position]
             start = position + 1
     yield start, data[start:].removesuffix(b"\n")

@@ -70,7 +70,8 @@ def _become_command(args: list[str], folder: str, file_bytes: int | None) -> Non
         with open(os.path.join(folder, name), "wb") as file:
             os.dup2(file.fileno(), descriptor)
     # The process that forked this one has streams of its own; the command gets what a shell would give it.
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # they end with the process
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     os.environ["MALLOC_TRIM_THRESHOLD_"] = "0"  # pipelines.allocator takes it that it has started us again already
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))

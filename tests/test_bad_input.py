@@ -26,7 +26,7 @@ from tests.lake_tables import counts, read_tables
 from tests.real_command import Done, fork_command, run_command
 
 AS_OF = "2026-01-01T00:00:00Z"
-VISIT = {
+VISIT: dict[str, object] = {
     "event_id": "v-1",
     "event_type": "site_visit",
     "occurred_at": "2025-06-01T10:00:00Z",
@@ -603,7 +603,7 @@ def assert_told(case: Case, folder: Path, err: str) -> None:
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.status])
 def test_it_is_refused_and_the_lake_stays_as_it_was(name: str, begun: Begun, earlier: Path) -> None:
     folder, future = begun[name]
-    args, done = future.result()
+    _, done = future.result()
     if name == "a_file_that_may_not_be_read" and os.access(folder / "events.jsonl", os.R_OK):
         pytest.skip("root may read every file")
     assert (done.status, done.out) == (CASES[name].status, ""), done.err
@@ -616,7 +616,7 @@ def test_it_is_refused_and_the_lake_stays_as_it_was(name: str, begun: Begun, ear
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.status])
 def test_bad_records_are_quarantined_and_the_rest_is_published(name: str, begun: Begun) -> None:
     folder, future = begun[name]
-    args, done = future.result()
+    _, done = future.result()
     assert (done.status, done.err) == (0, ""), done.err
     assert ": published" in done.out
     case, tables = CASES[name], read_tables(folder / "lake")

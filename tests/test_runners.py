@@ -31,7 +31,7 @@ from tests.lake_tables import assert_same_tables
 from tests.real_command import environment, run_command
 from transforms.batches import HolderCoder, ShardTables, TableCoder, keyed_tables
 
-SETTINGS = {"shards": 3, "block_bytes": 4_000}
+SETTINGS: dict[str, Any] = {"shards": 3, "block_bytes": 4_000}
 SECONDS = 120
 
 
@@ -119,7 +119,7 @@ def wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
             return
         time.sleep(0.1)
-    raise AssertionError(f"{server.args} does not listen on {port}")
+    raise AssertionError(f"{server.args!r} does not listen on {port}")
 
 
 # ---- tables travel by their own coder: a pickled slice carries its whole parent (facts: 14 GB where 2.3 GB do)

@@ -66,15 +66,48 @@ class TooLong(NamedTuple):
     length: int
 
 
-def record_ends(data: bytes, quoted: bool, in_quotes: bool = False) -> np.ndarray:
-    """Where records end: every line end, or for CSV those outside of quotes."""
-    view = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(view == 10)
-    if quoted and (in_quotes or b'"' in data):
-        quotes = np.flatnonzero(view == 34)
-        before = np.searchsorted(quotes, ends) + int(in_quotes)
-        ends = ends[before % 2 == 0]
-    return ends
+class RecordEnds:
+    """Where records end: every line end, or for CSV those outside of quotes. Goes on from one piece of a text to the next.
+
+    In CSV a quote opens a field only where one begins. Elsewhere it is a letter like any other (5" pipe) or a slip: it
+    spoils its own record at most, and never swallows the records behind it.
+    """
+
+    def __init__(self, quoted: bool) -> None:
+        self._quoted = quoted
+        self._inside = False
+        self._may_open = True  # the next byte begins a field, or follows a quote that closed one (and may be doubled)
+
+    def find(self, data: bytes) -> np.ndarray:
+        """The places of the line ends in this piece that end a record."""
+        view = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(view == ord("\n"))
+        if not self._quoted or not data:
+            return ends
+        quotes = self._quotes_that_count(view) if self._inside or b'"' in data else ends[:0]
+        ends = ends[(np.searchsorted(quotes, ends) + self._inside) % 2 == 0]
+        self._inside ^= bool(len(quotes) & 1)
+        closed_last = not self._inside and len(quotes) > 0 and quotes[-1] == len(data) - 1
+        self._may_open = closed_last or data.endswith((b",", b"\n"))
+        return ends
+
+    def _quotes_that_count(self, view: np.ndarray) -> np.ndarray:
+        """Those that open a field or close one, in turn; a doubled quote closes and opens again."""
+        quotes = np.flatnonzero(view == ord('"'))
+        before = view[quotes - 1]
+        if len(quotes) and quotes[0] == 0:
+            before[0] = ord(",") if self._may_open else 0
+        if np.isin(before[int(self._inside) :: 2], np.frombuffer(b',\n"', np.uint8)).all():
+            return quotes  # what opens by turn may open: so it is with every file that is as it should be
+        counting, inside, closed = [], self._inside, -2
+        for number, (place, byte) in enumerate(zip(quotes.tolist(), before.tolist(), strict=True)):
+            if inside:
+                inside, closed = False, place
+                counting.append(number)
+            elif byte in b",\n" or closed == place - 1:
+                inside = True
+                counting.append(number)
+        return quotes[counting]
 
 
 def skip_to_line(stream: TextStream, position: int) -> int:
@@ -106,7 +139,7 @@ def cut_records(
         at_end = not data
         if at_end and buffer and not buffer.endswith(b"\n"):
             buffer += b"\n"
-        ends = record_ends(buffer, quoted)
+        ends = RecordEnds(quoted).find(buffer)
         if at_end and buffer and (not len(ends) or ends[-1] < len(buffer) - 1):
             ends = np.append(ends, len(buffer) - 1)  # a quote was never closed: the rest is one record
         if stop is not None and len(ends):
@@ -116,7 +149,7 @@ def cut_records(
         if cut:
             yield position, buffer[:cut], ends
         position, held = position + cut, buffer[cut:]
-        if at_end:
+        if at_end or (stop is not None and position >= stop):  # what is held now belongs to the next range
             return
         if len(held) - held.endswith(b"\n") > limits.max_record_bytes:
             length = _skip_record(stream, held, quoted)
@@ -127,12 +160,12 @@ def cut_records(
 def _skip_record(stream: TextStream, held: bytes, quoted: bool) -> int:
     """Read over the rest of a record that is too long, without keeping it; its whole length."""
     length, last = len(held), held[-1:]
-    in_quotes = quoted and bool(held.count(b'"') & 1)
+    record_ends = RecordEnds(quoted)
+    record_ends.find(held)
     while data := stream.read(STEP):
-        ends = record_ends(data, quoted, in_quotes)
+        ends = record_ends.find(data)
         if len(ends):
             stream.unread(data[int(ends[0]) + 1 :])
             return length + int(ends[0])
         length, last = length + len(data), data[-1:]
-        in_quotes ^= quoted and bool(data.count(b'"') & 1)
     return length - (last == b"\n")  # a quote that is never closed takes all the rest, but not the file's last line end

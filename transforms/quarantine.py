@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -134,7 +135,21 @@ def quarantine_unreadable(
 
 def row_as_json(records: pa.Table, rows: np.ndarray) -> pa.Array:
     """Rows of a typed table as JSON text, for quarantine: only ever called for the few that are wrong."""
+    taken = records.take(pa.array(rows))
+    columns = [_values(column) for column in taken.columns]
     return pa.array(
-        [json.dumps(row, default=str, ensure_ascii=False) for row in records.take(pa.array(rows)).to_pylist()],
+        [
+            json.dumps(dict(zip(taken.column_names, row, strict=True)), default=str, ensure_ascii=False)
+            for row in zip(*columns, strict=True)
+        ],
         pa.string(),
     )
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Python's values of a column; as text where Python has none (nanoseconds, years after 9999)."""
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError):
+        written = [column.slice(row, 1).combine_chunks().to_string() for row in range(len(column))]
+        return [" ".join(text.strip("[]\n").split()) for text in written]

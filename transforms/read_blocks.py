@@ -18,9 +18,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.batches import declared
 from transforms.candidates import Block
-from transforms.cut_records import BOM, STEP, ReadLimits, TextStream, TooLong, cut_records, record_ends, skip_to_line
+from transforms.cut_records import BOM, STEP, ReadLimits, RecordEnds, TextStream, TooLong, cut_records, skip_to_line
 from transforms.quarantine import Validated, quarantine_unreadable
 
+_LONGEST_HEADER = 16 << 20
 _MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd"}
 
 
@@ -162,14 +163,13 @@ def _row_groups(part: FileRange, parquet: pq.ParquetFile) -> Iterator[Block]:
 
 
 def _split_csv(file: InputFile, limits: ReadLimits) -> Iterator[FileRange]:
-    """CSV may hold line ends in quotes, so a cut needs to know the quotes before it: one scan counts them."""
+    """CSV may hold line ends in quotes, so a cut needs to know the quotes before it: one scan reads them all."""
     with _open(file.path) as raw:
         stream = TextStream(raw, "")
         header, start = _csv_header(file, stream)
-        in_quotes, position, range_start = False, start, start
+        record_ends, position, range_start = RecordEnds(quoted=True), start, start
         while data := stream.read(limits.block_bytes):
-            ends = record_ends(data, True, in_quotes)
-            in_quotes ^= bool(data.count(b'"') & 1)
+            ends = record_ends.find(data)
             if len(ends):
                 cut = position + int(ends[-1]) + 1
                 yield FileRange(file, range_start, cut, header=header)
@@ -194,14 +194,19 @@ def _csv_header(file: InputFile, stream: TextStream) -> tuple[bytes, int]:
     while True:
         more = stream.read(STEP)
         head += more
-        ends = record_ends(head, True)
+        line = head.removeprefix(BOM)
+        ends = RecordEnds(quoted=True).find(line)
         if len(ends) or not more:
             break
-    if not head.removeprefix(BOM).strip():
+        if len(line) > _LONGEST_HEADER:
+            raise UnreadableFile(
+                file.path, "has no end to its header line", "close the quotes in it, or export it again"
+            )
+    if not line.strip():
         raise UnreadableFile(file.path, "has no header line", "export it with column names, or remove the file")
-    stop = int(ends[0]) + 1 if len(ends) else len(head)
-    stream.unread(head[stop:])
-    return head[:stop].removeprefix(BOM), stop
+    header = line[: int(ends[0]) + 1] if len(ends) else line
+    stream.unread(line[len(header) :])
+    return header, len(head) - len(line) + len(header)
 
 
 def _read_text(part: FileRange, limits: ReadLimits) -> Iterator[Block | Validated]:

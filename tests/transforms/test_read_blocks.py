@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from transforms.candidates import Block
@@ -79,10 +79,15 @@ def read_slowly(data: bytes, limits: ReadLimits, quoted: bool = False) -> Found:
 
 
 def _lines(data: bytes, start: int, quoted: bool) -> Iterator[tuple[int, int]]:
-    in_quotes, begin = False, start
+    in_quotes, may_open, begin = False, True, start
     for place in range(start, len(data)):
-        in_quotes ^= quoted and data[place : place + 1] == b'"'
-        if data[place : place + 1] == b"\n" and not in_quotes:
+        byte = data[place : place + 1]
+        if in_quotes:
+            in_quotes, may_open = byte != b'"', byte == b'"'
+            continue
+        in_quotes = quoted and byte == b'"' and may_open  # a quote within a field is a letter
+        may_open = byte in b",\n"
+        if byte == b"\n":
             yield begin, place + 1
             begin = place + 1
     if begin < len(data):
@@ -106,8 +111,7 @@ anywhere = settings(deadline=None, max_examples=150, suppress_health_check=[Heal
 @example(BOM + b'{"a":1}', 1, "", 9)
 @example(b"x" * 31 + b"\nyy\n" + b"z" * 40, 8, "gz", 9)
 def test_lines_are_read_once_on_any_cut(tmp_path: Path, data: bytes, block: int, packed: str, cap: int) -> None:
-    if not data:
-        return
+    assume(data and not data.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1")))
     limits = ReadLimits(block, max_record_bytes=30, raw_cap=cap)
     assert read(file_of(tmp_path / "f", data, compression=packed), limits) == read_slowly(data, limits)
 

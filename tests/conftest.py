@@ -1,0 +1,26 @@
+"""Where to begin, and what all tests share.
+
+What Parcours promises, on whole runs:
+    test_invariance.py      the same events give the same tables, however they are ordered, cut, packed and repeated
+    test_runners.py         on two worker processes and on a job server too; and no table is ever pickled
+    test_nothing_lost.py    every record of the input is accounted for, once, where it stands
+    test_bad_input.py       whatever is handed over: a clear message, the right status, the lake as it was
+    test_company.py         a small company's tables, worked out by hand (fixtures/company)
+    test_docs.py            what the documents say is so
+
+What each part does: schemas/, transforms/ and pipelines/, a file a module.
+
+What they are made with:
+    hostile_events.py       events of a small business, in which everything meets
+    lake_tables.py          the tables of a published run, and their comparison
+    plain_reading.py        input files read in the plainest way, to hold ours against
+    real_command.py         `parcours` in a process of its own
+"""
+
+from hypothesis import settings
+
+# The same examples every time: a test that passes must pass again. Others are looked for by
+# make test PYTEST="--hypothesis-profile=explore"
+settings.register_profile("same", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, database=None)
+settings.load_profile("same")
