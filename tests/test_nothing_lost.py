@@ -76,7 +76,7 @@ def read_plainly(data: bytes, is_csv: bool) -> dict[int, tuple[int, str]]:
 
 @pytest.mark.parametrize("compression, step", [("", 1), ("", 5), ("", 64), ("gz", 5), ("zst", 64)])
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-@hypothesis.settings(max_examples=600)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(text=texts)
 @hypothesis.example(text=BOM + b"a\nb")
 @hypothesis.example(text=BOM)
@@ -176,7 +176,7 @@ def _cell(value: object) -> str:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-@hypothesis.settings(max_examples=600)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(seed=st.integers(0, 1 << 30), block_bytes=st.sampled_from((100, 1000, 1 << 20)))
 def test_every_record_of_a_spoilt_file_is_accounted_for(
     form: str, seed: int, block_bytes: int, contracts: Contracts, tmp_path_factory: pytest.TempPathFactory

@@ -108,7 +108,7 @@ def drop_null_columns(table: pa.Table) -> pa.Table:
 def conform(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     """Concatenate pieces that may lack columns into one table of exactly `schema`; missing columns are null.
 
-    Raises pa.ArrowInvalid if a piece has a column of another type: pieces come from our own steps, so it is a defect.
+    Raises pa.ArrowTypeError if a piece has a column of another type: pieces come from our own steps, so it is a defect.
     """
     pieces = list(tables)
     columns = []

@@ -151,5 +151,8 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     try:
         return column.to_pylist()
     except (ValueError, OverflowError):
-        written = [column.slice(row, 1).combine_chunks().to_string() for row in range(len(column))]
-        return [" ".join(text.strip("[]\n").split()) for text in written]
+        return [_written(column.slice(row, 1).combine_chunks()) for row in range(len(column))]
+
+
+def _written(one: pa.Array) -> str | None:
+    return " ".join(one.to_string().strip("[]\n").split()) if one.null_count == 0 else None

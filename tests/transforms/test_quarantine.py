@@ -96,11 +96,12 @@ def test_a_row_of_parquet_as_json() -> None:
         "day": [datetime.date(2026, 1, 1)] * 2, "raw": [b"\xff\x00"] * 2, "who": [{"id": 1}] * 2,
         "at": pa.array([1_767_225_600_123_456_789] * 2, pa.timestamp("ns", "UTC")),
         "naive": pa.array([1_767_225_600_123_456_789] * 2, pa.timestamp("ns")), "took": pa.array([1] * 2, pa.duration("ns")),
-        "nan": [float("nan"), 1.0], "late": pa.array([2**62] * 2, pa.timestamp("us", "UTC")),
+        "nan": [float("nan"), 1.0], "late": pa.array([2**62, None], pa.timestamp("us", "UTC")),
     })  # fmt: skip
-    (text,) = row_as_json(table, np.array([0])).to_pylist()
-    row = json.loads(text)
+    row, other = (json.loads(text) for text in row_as_json(table, np.array([0, 1])).to_pylist())
     assert {k: row[k] for k in ("n", "s", "amount", "tags", "day", "who")} == {
         "n": 1, "s": "é\n", "amount": "1.50", "tags": ["a", None], "day": "2026-01-01", "who": {"id": 1},
     }  # fmt: skip
     assert row["at"].startswith("2026-01-01 00:00:00.123456789")
+    assert "4611686018427387904" in row["late"]
+    assert other["late"] is None

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.test_pipeline import TestPipeline as Pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.batches import keyed_tables
@@ -53,7 +53,7 @@ def test_the_first_by_file_and_position_over_all_blocks() -> None:
     def places(example: dict[str, Any]) -> tuple[str, str, int]:
         return example["source"], example["file"], example["offset"]
 
-    with TestPipeline() as pipeline:
+    with Pipeline() as pipeline:
         keyed = keyed_tables(pipeline | beam.Create(tables) | beam.Map(lambda t: (t["position"][0].as_py(), t)), int)
         found = keyed | QuarantineExamples() | "Places" >> beam.Map(places)
         assert_that(found, equal_to([("events", "a", 9), ("other", "a", 0)]))
