@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ _ENDINGS = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet",
 }  # fmt: skip
 _SOURCE = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*):(?!//)(.+)", re.DOTALL)
+_LOG = logging.getLogger("parcours")
 _LARGEST_LOOKUP = 64 << 20
 
 
@@ -67,6 +69,9 @@ def _match(pattern: str) -> list[tuple[str, int]]:
             for name in names
             if not name.startswith((".", "_")) and not folders.sort()
         ]
+        others = sorted(os.path.basename(path) for path, _ in found if _format_of(path) is None)
+        if others:
+            _LOG.warning("%s: not read, by their names no events: %s", pattern, ", ".join(others[:10]))
         found = [(path, size) for path, size in found if _format_of(path) is not None]
         if not found:
             raise InputError(
@@ -140,7 +145,13 @@ def load_mappings(
 def _lookup(lookup: Lookup, source: Source, folder: str, given: Mapping[str, str]) -> pa.Table:
     if lookup.name not in given and lookup.file is None:
         columns = list(zip(*lookup.rows, strict=True)) or [()] * len(lookup.columns)
-        return pa.table({name: list(values) for name, values in zip(lookup.columns, columns, strict=True)})
+        try:
+            return pa.table({name: list(values) for name, values in zip(lookup.columns, columns, strict=True)})
+        except pa.ArrowException as error:
+            raise UsageError(
+                f"{source.file}: lookups.{lookup.name}: {' '.join(str(error).split())}.",
+                "Give a column one type in all rows.",
+            ) from error
     path = given.get(lookup.name) or FileSystems.join(folder, str(lookup.file))
     mend = f"Put it beside the input, or name it: --lookup {lookup.name}=FILE."
     try:

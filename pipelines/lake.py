@@ -122,7 +122,7 @@ class Lake:
         if run_id is None:
             raise UsageError(
                 f"There is no published run in {self.path}.",
-                f"Make one: parcours run --input 'events/*.json' --output {self.path}",
+                f"Make one: parcours run --input 'events/*.jsonl' --output {self.path}",
             )
         return self.manifest(run_id)
 

@@ -46,7 +46,8 @@ def _check_exclude(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyCo
     if settings.exclude is None:
         return
     events = event_schema(plan.contracts).empty_table().drop_columns(["customer_key", "is_known", "contract"])
-    _try(lambda: duck.select(connection, f"select ({settings.exclude})::boolean as out from events", {"events": events}),
+    # In a WHERE, because that takes no aggregate and no window: a condition looks at one event.
+    _try(lambda: duck.select(connection, f"select true from events where ({settings.exclude}\n)::boolean", {"events": events}),
          "the setting `exclude`", "Correct the condition; it may use the fields of events, and extra.")  # fmt: skip
 
 

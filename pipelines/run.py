@@ -97,6 +97,8 @@ def run(
             listing = target.read_listings(attempt)
             _refuse_problems(listing.problems)
             counts = _proven_counts(listing)
+            if not counts["records_in"]:
+                raise InputError("The inputs hold no record.", "Check the export: headers alone are no events.")
             runs = _runs_table(run_id, started, plan, settings, counts)
             written = write_table(runs, plan.tables["runs"].schema, "runs", attempt.folder)
             manifest = target.write_manifest(

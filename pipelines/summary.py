@@ -101,7 +101,8 @@ def render_check(result: RunResult) -> str:
         lines += [f"  {_clean(example['raw'])}"]
         told = [(name, _clean(example.get(name))) for name in ("path", "expected", "observed")]
         lines += _aligned([(f"  {name}", text) for name, text in told if text], right=False)
-    verdict = "Nothing was written." if first else "Every record is fine. Nothing was written."
+    is_fine = not first and count["records_mapped"] == count["records_in"] > 0
+    verdict = "Every record is fine. Nothing was written." if is_fine else "Nothing was written."
     return "\n".join([*lines, "", f"{verdict} ({_duration(result.seconds)})"])
 
 

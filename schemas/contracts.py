@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SHIPPED = Path(__file__).parent / "events"
 ENVELOPE = "envelope"
@@ -46,6 +47,14 @@ _PROPERTY = frozenset(
         "description", "type", "format", "enum", "minimum", "exclusiveMinimum", "maximum", "pattern", "default",
         "x-arrow", "x-identifier", "x-money", "x-personal", "x-low-cardinality",
         "x-at-least-field", "x-at-most-field", "x-less-than-field",
+    )
+)  # fmt: skip
+#: Names that the tables and the steps give to columns of their own.
+RESERVED = frozenset(
+    (
+        "customer_key", "seq", "is_known", "session_id", "journey_no", "stage", "extra", "contract", "fingerprint",
+        "customer_no", "session_no", "visits_before", "orders_before", "order_no", "opens_order", "order_row",
+        "first_order_at", "journey_id", "month", "row_no", "record_no", "record_key",
     )
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -227,11 +236,17 @@ def _read_properties(file: Path) -> tuple[dict[str, Field], dict[str, Property]]
     document = _load(file)
     _refuse_unknown(document, _TOP_LEVEL, f"{file}")
     required = document.get("required", [])
+    if not isinstance(document.get("properties", {}), dict) or not isinstance(required, list):
+        raise ContractError(f"{file}: properties is a JSON object, required a list of names")
     fields, properties = {}, {}
     for name, spec in document.get("properties", {}).items():
         where = f"{file}: properties.{name}"
         if not _NAME.fullmatch(name):
             raise ContractError(f"{where}: a field's name is lower-case letters, digits and _")
+        if name in RESERVED:
+            raise ContractError(f"{where}: {name} is a column of Parcours' own; rename the field")
+        if not isinstance(spec, dict):
+            raise ContractError(f"{where}: a property is a JSON object")
         _refuse_unknown(spec, _PROPERTY, where)
         fields[name] = _field(name, spec, where)
         properties[name] = _property(name, spec, name in required, where)
@@ -251,7 +266,7 @@ def _field(name: str, spec: Mapping[str, Any], where: str) -> Field:
     x_arrow = str(spec.get("x-arrow"))
     if x_arrow not in ARROW_TYPES:
         raise ContractError(f"{where}: x-arrow is {x_arrow!r}; it is one of {', '.join(ARROW_TYPES)}")
-    if spec.get("type") not in _JSON_TYPE_OF_ARROW[x_arrow]:
+    if not isinstance(spec.get("type"), str) or spec["type"] not in _JSON_TYPE_OF_ARROW[x_arrow]:
         raise ContractError(f"{where}: type {spec.get('type')!r} does not go with x-arrow {x_arrow}")
     if not spec.get("description"):
         raise ContractError(f"{where}: a description is missing; it becomes the column's comment")
@@ -268,10 +283,19 @@ def _field(name: str, spec: Mapping[str, Any], where: str) -> Field:
 
 def _property(name: str, spec: Mapping[str, Any], required: bool, where: str) -> Property:
     if "pattern" in spec:
+        if spec["x-arrow"] != "string" or not isinstance(spec["pattern"], str):
+            raise ContractError(f"{where}: a pattern is a text, on a string")
         try:
-            re.compile(spec["pattern"])
-        except re.error as error:
+            pc.match_substring_regex(pa.array([""]), spec["pattern"])  # RE2, which will run it: it has no look-ahead
+        except pa.ArrowException as error:
             raise ContractError(f"{where}: pattern: {error}") from error
+    for keyword in ("minimum", "exclusiveMinimum", "maximum"):
+        _check_bound(spec, keyword, where)
+    if "default" in spec:
+        try:
+            pa.scalar(spec["default"], ARROW_TYPES[spec["x-arrow"]])
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise ContractError(f"{where}: default {spec['default']!r} is no {spec['x-arrow']}") from error
     enum = spec.get("enum")
     if enum is not None and (spec["x-arrow"] != "string" or not all(isinstance(v, str) for v in enum)):
         raise ContractError(f"{where}: an enum lists strings")
@@ -288,6 +312,17 @@ def _property(name: str, spec: Mapping[str, Any], required: bool, where: str) ->
         spec.get("x-at-most-field"),
         spec.get("x-less-than-field"),
     )
+
+
+def _check_bound(spec: Mapping[str, Any], keyword: str, where: str) -> None:
+    """A bound is a number, on a number, and a whole one on whole numbers: rounded, it would be another rule."""
+    bound = spec.get(keyword)
+    if bound is None:
+        return
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or spec["type"] not in ("number", "integer"):
+        raise ContractError(f"{where}: {keyword} is a number, on a number")
+    if spec["x-arrow"] == "int64" and bound != int(bound):
+        raise ContractError(f"{where}: {keyword} {bound} is no whole number, and the field is one")
 
 
 def _check_field_references(contracts: Any, fields: Mapping[str, Field]) -> None:

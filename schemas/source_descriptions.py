@@ -87,7 +87,10 @@ def _read(file: Path, name: str) -> Source:
         zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
         raise SourceError(f"{file}: timezone {timezone!r} is not an IANA time zone such as Europe/Berlin") from error
-    lookups = {key: _lookup(file, key, value) for key, value in document.get("lookups", {}).items()}
+    given = document.get("lookups", {})
+    if not isinstance(given, dict) or not all(isinstance(spec, dict) for spec in given.values()):
+        raise SourceError(f"{file}: lookups are tables: [lookups.NAME] with `file`, or with `columns` and `rows`")
+    lookups = {key: _lookup(file, key, value) for key, value in given.items()}
     if name == NATIVE:
         raise SourceError(f"{file}: the name {NATIVE!r} stands for Parcours' own format; name the file otherwise")
     return Source(
@@ -99,7 +102,9 @@ def _read(file: Path, name: str) -> Source:
 def _lookup(file: Path, name: str, spec: Mapping[str, Any]) -> Lookup:
     if "file" in spec and set(spec) == {"file"}:
         return Lookup(name, file=spec["file"])
-    if set(spec) == {"columns", "rows"} and all(len(row) == len(spec["columns"]) for row in spec["rows"]):
+    lists = isinstance(spec.get("columns"), list) and isinstance(spec.get("rows"), list)
+    lists = lists and all(isinstance(row, list) and len(row) == len(spec["columns"]) for row in spec["rows"])
+    if set(spec) == {"columns", "rows"} and lists:
         return Lookup(name, columns=tuple(spec["columns"]), rows=tuple(tuple(row) for row in spec["rows"]))
     raise SourceError(
         f"{file}: lookups.{name}: give either `file`, or `columns` and `rows` with one value a column in each row"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import duckdb
 import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,7 +129,12 @@ def contracts() -> Contracts:
     return load_contracts()
 
 
-def spoil(rng: random.Random, lines: list[bytes], is_csv: bool) -> bytes:
+@pytest.fixture(scope="module")
+def connection() -> duckdb.DuckDBPyConnection:
+    return duck.connect()
+
+
+def spoil(rng: random.Random, lines: list[bytes]) -> bytes:
     """The lines as bytes of a file to which a few things have happened, as they do to exports."""
     lines = list(lines)
     for _ in range(rng.randint(1, 8)):
@@ -176,17 +182,22 @@ def _cell(value: object) -> str:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(seed=st.integers(0, 1 << 30), block_bytes=st.sampled_from((100, 1000, 1 << 20)))
 def test_every_record_of_a_spoilt_file_is_accounted_for(
-    form: str, seed: int, block_bytes: int, contracts: Contracts, tmp_path_factory: pytest.TempPathFactory
+    form: str,
+    seed: int,
+    block_bytes: int,
+    contracts: Contracts,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     rng = random.Random(seed)
-    data = spoil(rng, good_lines(seed, form == "csv"), form == "csv")
+    data = spoil(rng, good_lines(seed, form == "csv"))
     path = tmp_path_factory.getbasetemp() / f"spoilt.{form}"
     path.write_bytes(data)
     records = records_in(data, form == "csv")
-    count, quarantine = sort_out(path, form, ReadLimits(block_bytes), contracts)
+    count, quarantine = sort_out(path, form, ReadLimits(block_bytes), contracts, connection)
 
     assert count["records_in"] == len(records)
     assert count["records_in"] == count["records_mapped"] + count["records_unreadable"]
@@ -207,12 +218,11 @@ UNREADABLE = ("json.malformed", "encoding.invalid")
 
 
 def sort_out(
-    path: Path, form: str, limits: ReadLimits, contracts: Contracts
+    path: Path, form: str, limits: ReadLimits, contracts: Contracts, connection: duckdb.DuckDBPyConnection
 ) -> tuple[Counter[str], list[dict[str, Any]]]:
     """What the steps up to validation make of a file, without Beam: the counts by name, and the quarantined rows."""
     count: Counter[str] = Counter()
     quarantine: list[dict[str, Any]] = []
-    connection = duck.connect()
     rules = Limits(micros(AS_OF), 0)
     for part in split_file(InputFile("events", str(path), path.stat().st_size, form, ""), limits):
         for piece in read_range(part, limits):
@@ -250,10 +260,9 @@ def assert_accounted(lake: Path, files: Sequence[Path]) -> None:
 
 
 @pytest.mark.skipif(not (COMPANY / "_expected.json").exists(), reason="fixtures/company is not made yet")
-@pytest.mark.parametrize("block_bytes", [200, 32 << 20])
-def test_nothing_of_the_company_is_lost(block_bytes: int, tmp_path: Path) -> None:
+def test_nothing_of_the_company_is_lost(tmp_path: Path) -> None:
     as_of = json.loads((COMPANY / "_expected.json").read_text())["as_of"]
-    run([str(COMPANY)], str(tmp_path / "lake"), load_settings(as_of=as_of, block_bytes=block_bytes, shards=3))
+    run([str(COMPANY)], str(tmp_path / "lake"), load_settings(as_of=as_of, block_bytes=500, shards=3))
     files = [path for path in COMPANY.iterdir() if path.suffix != ".md" and not path.name.startswith("_")]
     assert_accounted(tmp_path / "lake", files)
 
@@ -271,15 +280,15 @@ where wrong_number <> 'yes'
 '''
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_of_spoilt_exports_is_lost(seed: int, tmp_path: Path) -> None:
     """Four files in our own format and one described; some records give no event, and some give two."""
     rng = random.Random(seed)
     data = tmp_path / "in"
     data.mkdir()
-    (data / "plain.jsonl").write_bytes(spoil(rng, good_lines(seed, False), False))
-    (data / "packed.jsonl.gz").write_bytes(compressed(spoil(rng, good_lines(seed + 100, False), False), "gz"))
-    (data / "table.csv.zst").write_bytes(compressed(spoil(rng, good_lines(seed, True), True), "zst"))
+    (data / "plain.jsonl").write_bytes(spoil(rng, good_lines(seed, False)))
+    (data / "packed.jsonl.gz").write_bytes(compressed(spoil(rng, good_lines(seed + 100, False)), "gz"))
+    (data / "table.csv.zst").write_bytes(compressed(spoil(rng, good_lines(seed, True)), "zst"))
     visits = {
         "event_id": [f"visit-{n % 90}" for n in range(100)],
         "event_type": ["site_visit", "site_visit", "site_vist", None] * 25,
@@ -292,7 +301,7 @@ def test_nothing_of_spoilt_exports_is_lost(seed: int, tmp_path: Path) -> None:
     calls = ["number,began,caller,wrong_number"]
     calls += [f"{n},2025-0{1 + n % 9}-3{n % 2}T10:00:00Z,{rng.choice(('c-1', '-'))},{rng.choice(('yes', 'no'))}"
               for n in range(40)]  # fmt: skip
-    (tmp_path / "calls.csv").write_bytes(spoil(rng, [line.encode() for line in calls], True))
+    (tmp_path / "calls.csv").write_bytes(spoil(rng, [line.encode() for line in calls]))
     (tmp_path / "sources" / "desk").mkdir(parents=True)
     (tmp_path / "sources" / "desk" / "calls.toml").write_text(CALLS)
 

@@ -136,6 +136,7 @@ def run_select(
             f"create or replace temp view records as select *, ({source.record_key})::varchar as record_key from block"
         )
         connection.execute(f"create or replace temp table mapped as {_with_key(source)}")
+        _check_record_no(connection, len(records))
         mapped = connection.sql(_finished(connection, source, contracts)).to_arrow_table()
         connection.execute("drop table mapped; drop view records")
     except duckdb.Error as error:
@@ -150,6 +151,18 @@ def run_select(
         for name in tables:
             connection.unregister(name)
     return mapped.combine_chunks()
+
+
+def _check_record_no(connection: duckdb.DuckDBPyConnection, records: int) -> None:
+    """An event that names no record of its block would be lost without a word, and so is an error of the SELECT."""
+    if "record_no" not in {name for name, *_ in connection.execute("describe mapped").fetchall()}:
+        return  # said with the other columns that may be missing
+    found = connection.execute(
+        "select count(*) from mapped where record_no is null or record_no not between 0 and $last",
+        {"last": records - 1},
+    ).fetchone()
+    if found is not None and found[0]:
+        raise duckdb.InvalidInputException(f"the SELECT changes record_no: {found[0]} events name no record")
 
 
 def _with_key(source: Source) -> str:
@@ -173,7 +186,8 @@ def _finished(connection: duckdb.DuckDBPyConnection, source: Source, contracts: 
         ):
             columns.append(f"timezone('{source.timezone}', mapped.{name}::timestamp) as {name}")
         else:
-            columns.append(f'mapped."{name}"')
+            quoted = name.replace('"', '""')
+            columns.append(f'mapped."{quoted}"')
     own_id = "mapped.event_id::varchar" if "event_id" in types else "null"
     columns.append(f"coalesce({own_id}, records.record_key || ':' || mapped.event_type) as event_id")
     return f"select {', '.join(columns)} from mapped join records on records.record_no = mapped.record_no"

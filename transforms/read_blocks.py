@@ -202,6 +202,12 @@ def _csv_header(file: InputFile, stream: TextStream) -> tuple[bytes, int]:
             raise UnreadableFile(
                 file.path, "has no end to its header line", "close the quotes in it, or export it again"
             )
+    if b"\r" in (line[: int(ends[0])] if len(ends) else line).rstrip(b"\r\n").replace(b"\r\n", b""):
+        raise UnreadableFile(
+            file.path,
+            "ends its lines with a carriage return alone",
+            "save it with line ends of Unix (LF) or Windows (CRLF)",
+        )
     if not line.strip():
         raise UnreadableFile(file.path, "has no header line", "export it with column names, or remove the file")
     header = line[: int(ends[0]) + 1] if len(ends) else line

@@ -24,6 +24,11 @@ _EXPECTED = {
     "decimal128(18, 4)": "number",
     "timestamp[us, tz=UTC]": "RFC 3339 timestamp with offset",
 }
+_FITS = {
+    "int64": "a whole number below 2^53, which every format keeps exactly",
+    "double": "a finite number",
+    "decimal128(18, 4)": "an amount of at most 14 digits before the point",
+}
 _TEXT_NUMBER = r"\A[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
 _NOT_FINITE = r"\A-?(?i:nan|inf|infinity)\z"
 
@@ -149,7 +154,7 @@ def _number_findings(field: Field, raw: pa.Array, wrong: np.ndarray, out_of_rang
     findings = []
     for code, mask, expected in (
         ("field.type", wrong, _EXPECTED[field.x_arrow]),
-        ("field.range", out_of_range & ~wrong, f"a number that fits {field.x_arrow}"),
+        ("field.range", out_of_range & ~wrong, _FITS.get(field.x_arrow, "")),
     ):
         rows = np.flatnonzero(mask)
         if len(rows):

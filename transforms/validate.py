@@ -54,8 +54,8 @@ def validate(
     n = events.num_rows
     code, findings = _contract_codes(events, contracts)
     findings += [f for f in (_of_own_type(f, code, contracts) for f in candidates.findings) if f is not None]
-    events, time_findings = _times(events)
-    findings += time_findings
+    events, time_findings = _times(events, contracts)
+    findings += [f for f in (_of_own_type(f, code, contracts) for f in time_findings) if f is not None]
     type_broken = _broken(findings)
     for field in contracts.fields.values():
         findings += _check_field(field, events, code, contracts, type_broken)
@@ -166,10 +166,10 @@ def _look_up(rule: np.ndarray, code: np.ndarray, unknown: bool) -> np.ndarray:
     return np.append(rule, unknown)[code]  # code -1 takes the last
 
 
-def _times(events: pa.Table) -> tuple[pa.Table, list[Finding]]:
+def _times(events: pa.Table, contracts: Contracts) -> tuple[pa.Table, list[Finding]]:
     """Text timestamps to UTC microseconds, with a finding for each that is not one."""
     findings = []
-    for name in ("occurred_at", "received_at"):
+    for name in (f.name for f in contracts.fields.values() if pa.types.is_timestamp(f.arrow)):
         if name not in events.column_names or not pa.types.is_string(events[name].type):
             continue
         text = texts(events[name])
@@ -375,7 +375,7 @@ def _exclude(
     absent = {name: kind for name, kind in absent.items() if name not in events.column_names}
     whole = with_columns(events, {name: pa.nulls(events.num_rows, kind) for name, kind in absent.items()})
     mask = duck.select(
-        connection, f"select coalesce(({condition})::boolean, false) as out from events", {"events": whole}
+        connection, f"select coalesce(({condition}\n)::boolean, false) as out from events", {"events": whole}
     )
     keep = ~np.asarray(mask["out"].to_numpy(), bool)
     return events.filter(pa.array(keep)), int((~keep).sum())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from transforms.cut_records import STEP, ReadLimits, TextStream, TooLong, cut_records, record_ends, skip_to_line
+from transforms.cut_records import STEP, ReadLimits, RecordEnds, TextStream, TooLong, cut_records, skip_to_line
 
 
 def stream(data: bytes) -> TextStream:
@@ -26,15 +29,26 @@ def cut(data: bytes, limits: ReadLimits, stop: int | None = None, quoted: bool =
 
 
 @pytest.mark.parametrize(
-    ("data", "quoted", "in_quotes", "ends"),
+    ("data", "quoted", "ends"),
     [
-        (b"a\nb\n", False, False, [1, 3]), (b'"\n"\n', False, False, [1, 3]), (b'"\n"\n', True, False, [3]),
-        (b'a"\n"b\n', True, False, [5]), (b'\n"\n', True, True, [2]), (b"\n", True, True, []), (b'""\n', True, False, [2]),
-        (b"", True, False, []),
+        (b"a\nb\n", False, [1, 3]), (b'"\n"\n', False, [1, 3]), (b'"\n"\n', True, [3]), (b'a,"\n"\n', True, [5]),
+        (b'""\n', True, [2]), (b"", True, []), (b'"a""\n""b"\n', True, [9]), (b'"a"",",\n1\n', True, [7, 9]),
+        (b'5" pipe\n"x\ny"\n', True, [7, 13]),  # a quote inside of a field is a letter
+        (b'a"\n"b"\n', True, [2, 6]), (b'"a"b"\nc\n', True, [5, 7]), (b'"\n\n', True, []), (b' "\n"\n', True, [2]),
     ],
 )  # fmt: skip
-def test_where_records_end(data: bytes, quoted: bool, in_quotes: bool, ends: list[int]) -> None:
-    assert record_ends(data, quoted, in_quotes).tolist() == ends
+def test_where_records_end(data: bytes, quoted: bool, ends: list[int]) -> None:
+    assert RecordEnds(quoted).find(data).tolist() == ends
+
+
+@given(st.text(st.sampled_from('a",\n'), max_size=40), st.lists(st.integers(0, 40), max_size=5))
+@example('"a""\n""b"\n', [3, 4, 7])
+@example('a,"\n",5"\n', [2, 3])
+def test_a_text_in_pieces_ends_where_the_whole_does(text: str, cuts: list[int]) -> None:
+    data, record_ends, found = text.encode(), RecordEnds(quoted=True), []
+    for start, stop in pairwise([0, *sorted(cuts), len(data)]):
+        found += [int(end) + start for end in record_ends.find(data[start:stop])]
+    assert found == RecordEnds(quoted=True).find(data).tolist()
 
 
 def test_a_stream_takes_bytes_back() -> None:

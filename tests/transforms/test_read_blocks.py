@@ -60,7 +60,7 @@ def read_slowly(data: bytes, limits: ReadLimits, quoted: bool = False) -> Found:
     """The records of a text, one at a time; of a CSV file without its header."""
     start = len(BOM) if data.startswith(BOM) else 0
     if quoted:
-        start = next(end for _, end in _lines(data, 0, True))
+        start = next(end for _, end in _lines(data, start, True))
     records: dict[int, str] = {}
     refused: dict[int, tuple[str, str, int]] = {}
     for begin, end in _lines(data, start, quoted):
@@ -79,17 +79,18 @@ def read_slowly(data: bytes, limits: ReadLimits, quoted: bool = False) -> Found:
 
 
 def _lines(data: bytes, start: int, quoted: bool) -> Iterator[tuple[int, int]]:
-    in_quotes, may_open, begin = False, True, start
+    """From where to where each record goes, its line end included."""
+    inside, opens, begin = False, True, start  # opens: here a field begins, or a quote was closed just before
     for place in range(start, len(data)):
         byte = data[place : place + 1]
-        if in_quotes:
-            in_quotes, may_open = byte != b'"', byte == b'"'
+        if quoted and byte == b'"' and (inside or opens):
+            inside = not inside
+            opens = not inside
             continue
-        in_quotes = quoted and byte == b'"' and may_open  # a quote within a field is a letter
-        may_open = byte in b",\n"
-        if byte == b"\n":
+        if byte == b"\n" and not inside:
             yield begin, place + 1
             begin = place + 1
+        opens = byte in (b",", b"\n")
     if begin < len(data):
         yield begin, len(data)
 
@@ -118,14 +119,17 @@ def test_lines_are_read_once_on_any_cut(tmp_path: Path, data: bytes, block: int,
 
 tables = st.lists(
     st.one_of(st.sampled_from([b"1,2", b'"a\nb",2', b'"a""\n""b",2', b"", b'x"y,2', b'"', b"\xff,1", b"z" * 31, b'"' + b"w" * 40 + b'",1',
-                               b'"long\n' + b"v" * 40 + b'\n",1'])),
+                               b'"long\n' + b"v" * 40 + b'\n",1', b'5" pipe,"a\nb"']),
+              st.text(st.sampled_from('a",\n'), max_size=9).map(str.encode)),
     max_size=10,
 )  # fmt: skip
 
 
 @anywhere
-@given(tables, sizes, st.sampled_from(["", "gz", "zst"]), st.sampled_from([b"a,b\n", BOM + b"a,b\r\n", b'"a\nb",c\n']))
+@given(tables, sizes, st.sampled_from(["", "gz", "zst"]), st.sampled_from([b"a,b\n", BOM + b"a,b\r\n", BOM + b'"a\nb",c\n']))
 @example([b'"a\nb",2', b"1,2"], 3, "", b"a,b\n")
+@example([b'5" pipe,2', b"3,4"], 3, "", b"a,b\n")
+@example([b'"a"",",2', b'"b""\n",4'], 1, "", b"a,b\n")
 def test_records_of_csv_are_read_once_on_any_cut(tmp_path: Path, rows: list[bytes], block: int, packed: str, header: bytes) -> None:
     data = header + b"\n".join(rows)
     limits = ReadLimits(block, max_record_bytes=30, raw_cap=20)

@@ -37,10 +37,11 @@ summed as (
         coalesce(min(occurred_at) filter (where event_type = 'subscription_started'), min(occurred_at)) as started_at,
         coalesce(max(seq) filter (where begins_term), 0) as last_begin,
         min(seq) as first_seq,
+        -- what a declined renewal offered was never paid
         arg_max(plan, seq) as plan,
-        arg_max(amount, seq) filter (where period_months is not null) as amount,
-        arg_max(period_months, seq) filter (where amount is not null) as period_months,
-        arg_max(currency, seq) filter (where amount is not null) as currency,
+        arg_max(amount, seq) filter (where period_months is not null and not ends) as amount,
+        arg_max(period_months, seq) filter (where amount is not null and not ends) as period_months,
+        arg_max(currency, seq) filter (where amount is not null and not ends) as currency,
         count(*) filter (where event_type = 'renewal' and begins_term) as renewals,
         coalesce(arg_max(auto_renews, seq), true) as auto_renews,
         -- no term is longer than a thousand years: what is sent may be any whole number
