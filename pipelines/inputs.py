@@ -63,21 +63,21 @@ def _split(text: str, sources: Mapping[str, Source]) -> tuple[str, str]:
 def _match(pattern: str) -> list[tuple[str, int]]:
     """(path, bytes) of the files of a pattern or folder; names that begin with . or _ are not data, as in Hadoop."""
     if os.path.isdir(pattern):
-        found = [
-            (os.path.join(folder, name), os.path.getsize(os.path.join(folder, name)))
-            for folder, folders, names in os.walk(pattern)
+        every = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(pattern)
             for name in names
-            if not name.startswith((".", "_")) and not folders.sort()
+            if not name.startswith((".", "_"))
         ]
-        others = sorted(os.path.basename(path) for path, _ in found if _format_of(path) is None)
-        if others:
-            _LOG.warning("%s: not read, by their names no events: %s", pattern, ", ".join(others[:10]))
-        found = [(path, size) for path, size in found if _format_of(path) is not None]
+        found = [(path, os.path.getsize(path)) for path in every if _format_of(path) is not None]
         if not found:
             raise InputError(
                 f"The folder {pattern} holds no file that can be read.",
                 "Files end in .jsonl, .ndjson, .json, .csv or .parquet, the text ones also in .gz or .zst.",
             )
+        others = sorted(os.path.basename(path) for path in every if _format_of(path) is None)
+        if others:
+            _LOG.warning("%s: not read, by their names no events: %s", pattern, ", ".join(others[:10]))
         return sorted(found)
     try:
         matched = [(m.path, m.size_in_bytes) for m in FileSystems.match([pattern])[0].metadata_list]

@@ -97,8 +97,7 @@ def run(
             listing = target.read_listings(attempt)
             _refuse_problems(listing.problems)
             counts = _proven_counts(listing)
-            if not counts["records_in"]:
-                raise InputError("The inputs hold no record.", "Check the export: headers alone are no events.")
+            _refuse_nothing(counts["records_in"])
             runs = _runs_table(run_id, started, plan, settings, counts)
             written = write_table(runs, plan.tables["runs"].schema, "runs", attempt.folder)
             manifest = target.write_manifest(
@@ -147,6 +146,7 @@ def check(
             _execute(journeys.check, plan, beam_args, settings)
         given = json.loads(next(iter(sorted(Path(attempt.staged).glob("listing-*.json")))).read_text())
     _refuse_problems(given["problems"])
+    _refuse_nothing(sum(tally["count"] for tally in given["tallies"] if tally["name"] == "records_in"))
     return RunResult(
         run_id="check",
         lake="",
@@ -251,6 +251,11 @@ def _refuse_problems(problems: Sequence[Mapping[str, Any]]) -> None:
     if len(distinct) > 10:
         more += f"\n  and {len(distinct) - 10} more"
     raise InputError(f"{first_file} {first_what}.{more}", f"{first_mend[0].upper()}{first_mend[1:]}.")
+
+
+def _refuse_nothing(records: int) -> None:
+    if not records:
+        raise InputError("The inputs hold no record.", "Check the export: headers alone are no events.")
 
 
 def _proven_counts(listing: Listing) -> Counter[str]:

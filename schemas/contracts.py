@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ RESERVED = frozenset(
         "customer_key", "seq", "is_known", "session_id", "journey_no", "stage", "extra", "contract", "fingerprint",
         "customer_no", "session_no", "visits_before", "orders_before", "order_no", "opens_order", "order_row",
         "first_order_at", "journey_id", "month", "row_no", "record_no", "record_key",
+    )
+)  # fmt: skip
+_NUMBERS = frozenset(("int64", "double", "decimal128(18, 4)"))
+#: Names of columns that the steps add to an event, published or not: a field of the same name would be lost.
+RESERVED = frozenset(
+    (
+        "customer_key", "is_known", "seq", "session_id", "journey_no", "stage", "extra", "contract", "fingerprint",
+        "customer_no", "session_no", "visits_before", "orders_before", "order_no", "opens_order", "order_row",
+        "first_order_at", "journey_id", "month", "record_no", "record_key",
     )
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -235,18 +245,18 @@ def _load(file: Path) -> dict[str, Any]:
 def _read_properties(file: Path) -> tuple[dict[str, Field], dict[str, Property]]:
     document = _load(file)
     _refuse_unknown(document, _TOP_LEVEL, f"{file}")
-    required = document.get("required", [])
-    if not isinstance(document.get("properties", {}), dict) or not isinstance(required, list):
-        raise ContractError(f"{file}: properties is a JSON object, required a list of names")
+    required, specs = document.get("required", []), document.get("properties", {})
+    if not isinstance(required, list) or not isinstance(specs, dict):
+        raise ContractError(f"{file}: required is a list of names, and properties an object")
     fields, properties = {}, {}
-    for name, spec in document.get("properties", {}).items():
+    for name, spec in specs.items():
         where = f"{file}: properties.{name}"
         if not _NAME.fullmatch(name):
             raise ContractError(f"{where}: a field's name is lower-case letters, digits and _")
         if name in RESERVED:
-            raise ContractError(f"{where}: {name} is a column of Parcours' own; rename the field")
+            raise ContractError(f"{where}: {name} is a name of Parcours' own; choose another")
         if not isinstance(spec, dict):
-            raise ContractError(f"{where}: a property is a JSON object")
+            raise ContractError(f"{where}: a property is an object")
         _refuse_unknown(spec, _PROPERTY, where)
         fields[name] = _field(name, spec, where)
         properties[name] = _property(name, spec, name in required, where)
@@ -268,7 +278,7 @@ def _field(name: str, spec: Mapping[str, Any], where: str) -> Field:
         raise ContractError(f"{where}: x-arrow is {x_arrow!r}; it is one of {', '.join(ARROW_TYPES)}")
     if not isinstance(spec.get("type"), str) or spec["type"] not in _JSON_TYPE_OF_ARROW[x_arrow]:
         raise ContractError(f"{where}: type {spec.get('type')!r} does not go with x-arrow {x_arrow}")
-    if not spec.get("description"):
+    if not isinstance(spec.get("description"), str) or not spec["description"]:
         raise ContractError(f"{where}: a description is missing; it becomes the column's comment")
     return Field(
         name,
@@ -284,21 +294,19 @@ def _field(name: str, spec: Mapping[str, Any], where: str) -> Field:
 def _property(name: str, spec: Mapping[str, Any], required: bool, where: str) -> Property:
     if "pattern" in spec:
         if spec["x-arrow"] != "string" or not isinstance(spec["pattern"], str):
-            raise ContractError(f"{where}: a pattern is a text, on a string")
+            raise ContractError(f"{where}: a pattern is a text, and for texts")
         try:
-            pc.match_substring_regex(pa.array([""]), spec["pattern"])  # RE2, which will run it: it has no look-ahead
+            pc.match_substring_regex(pa.array([""]), spec["pattern"])
         except pa.ArrowException as error:
-            raise ContractError(f"{where}: pattern: {error}") from error
-    for keyword in ("minimum", "exclusiveMinimum", "maximum"):
-        _check_bound(spec, keyword, where)
-    if "default" in spec:
-        try:
-            pa.scalar(spec["default"], ARROW_TYPES[spec["x-arrow"]])
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise ContractError(f"{where}: default {spec['default']!r} is no {spec['x-arrow']}") from error
+            raise ContractError(f"{where}: pattern: {error} (RE2, which has no lookaround)") from error
     enum = spec.get("enum")
-    if enum is not None and (spec["x-arrow"] != "string" or not all(isinstance(v, str) for v in enum)):
+    if enum is not None and (
+        spec["x-arrow"] != "string" or not isinstance(enum, list) or not all(isinstance(v, str) for v in enum)
+    ):
         raise ContractError(f"{where}: an enum lists strings")
+    for keyword in ("minimum", "exclusiveMinimum", "maximum", "default"):
+        if keyword in spec:
+            _check_value(keyword, spec[keyword], spec["x-arrow"], where)
     return Property(
         name,
         required,
@@ -325,6 +333,25 @@ def _check_bound(spec: Mapping[str, Any], keyword: str, where: str) -> None:
         raise ContractError(f"{where}: {keyword} {bound} is no whole number, and the field is one")
 
 
+def _check_value(keyword: str, value: Any, x_arrow: str, where: str) -> None:
+    """A limit or a default is a value of its field."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if x_arrow == "int64":
+        number = number and value == value // 1
+    fits = (
+        number
+        if x_arrow in _NUMBERS
+        else keyword == "default" and isinstance(value, bool if x_arrow == "bool" else str)
+    )
+    try:
+        if fits and x_arrow in ARROW_TYPES:
+            pa.scalar(Decimal(str(value)) if x_arrow.startswith("decimal") else value, ARROW_TYPES[x_arrow])
+    except (pa.ArrowException, ArithmeticError):
+        fits = False
+    if not fits:
+        raise ContractError(f"{where}: {keyword} is {value!r}, which is no value of {x_arrow}")
+
+
 def _check_field_references(contracts: Any, fields: Mapping[str, Field]) -> None:
     for contract in contracts:
         for prop in contract.properties.values():
@@ -333,4 +360,10 @@ def _check_field_references(contracts: Any, fields: Mapping[str, Field]) -> None
                     raise ContractError(
                         f"{contract.event_type} {contract.version}: {prop.field} refers to {other}, "
                         "which is not a field of the contract"
+                    )
+            for other in (prop.at_least_field, prop.at_most_field, prop.less_than_field):
+                if other is not None and not {fields[prop.field].x_arrow, fields[other].x_arrow} <= _NUMBERS:
+                    raise ContractError(
+                        f"{contract.event_type} {contract.version}: {prop.field} is compared with {other}, "
+                        "and only numbers can be"
                     )

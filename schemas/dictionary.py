@@ -80,14 +80,20 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
         _check(file, entry, _METRIC_TEXTS, {"statistics", "divisor", "accumulates"})
         if entry["shape"] not in SHAPES:
             raise DictionaryError(f"{file}: shape is {entry['shape']!r}; it is one of {', '.join(SHAPES)}")
-        statistics = tuple(entry.get("statistics", ()))
-        if (entry["shape"] == "distribution") != bool(statistics) or not set(statistics) <= set(STATISTICS):
+        divisor, statistics = entry.get("divisor", 1), entry.get("statistics", [])
+        if type(divisor) is not int or divisor < 1:
+            raise DictionaryError(f"{file}: divisor is {divisor!r}; it is a whole number, at least 1")
+        if (
+            not isinstance(statistics, list)
+            or not all(s in STATISTICS for s in statistics)
+            or ((entry["shape"] == "distribution") != bool(statistics))
+        ):
             raise DictionaryError(
                 f"{file}: a distribution, and only that, lists statistics out of {', '.join(STATISTICS)}"
             )
         texts = {key: entry[key] for key in _METRIC_TEXTS}
         metrics[file.stem] = Metric(
-            file.stem, **texts, sql=sql, file=str(file), statistics=statistics, divisor=int(entry.get("divisor", 1)),
+            file.stem, **texts, sql=sql, file=str(file), statistics=tuple(statistics), divisor=divisor,
             accumulates=bool(entry.get("accumulates", False)),
         )  # fmt: skip
     return dict(sorted(metrics.items()))
@@ -102,13 +108,15 @@ def load_friction(
     # One of the user's own replaces a shipped one before the parameters are looked at: they are then its parameters.
     for file, entry, sql in {entry[0].stem: entry for entry in _entries("friction", extra_folder)}.values():
         _check(file, entry, _FRICTION_TEXTS, {"parameters"})
-        own = dict(entry.get("parameters", {}))
+        own = entry.get("parameters", {})
+        if not isinstance(own, dict) or not all(type(value) in (int, float) for value in own.values()):
+            raise DictionaryError(f"{file}: parameters are numbers by name")
         for name, value in given.pop(file.stem, {}).items():
             if name not in own:
                 raise DictionaryError(
                     f"friction_parameters.{file.stem}.{name}: {file.stem} has no such parameter; it has {', '.join(own)}"
                 )
-            own[name] = value
+            own = {**own, name: value}
         kinds[file.stem] = Friction(
             file.stem, **{key: entry[key] for key in _FRICTION_TEXTS}, sql=sql, file=str(file), parameters=own
         )

@@ -17,6 +17,8 @@ SHIPPED = Path(__file__).parent / "sources"
 FORMATS = ("jsonl", "csv", "parquet")
 #: The name of Parcours' own event format, which needs no description.
 NATIVE = "events"
+#: Tables that a lookup beside them would hide.
+_TAKEN = ("records", "block", "selected", "mapped")
 
 
 class SourceError(ValueError):
@@ -85,7 +87,7 @@ def _read(file: Path, name: str) -> Source:
     timezone = document.get("timezone", "UTC")
     try:
         zoneinfo.ZoneInfo(timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:  # OSError: a folder, as America
         raise SourceError(f"{file}: timezone {timezone!r} is not an IANA time zone such as Europe/Berlin") from error
     given = document.get("lookups", {})
     if not isinstance(given, dict) or not all(isinstance(spec, dict) for spec in given.values()):
@@ -100,7 +102,9 @@ def _read(file: Path, name: str) -> Source:
 
 
 def _lookup(file: Path, name: str, spec: Mapping[str, Any]) -> Lookup:
-    if "file" in spec and set(spec) == {"file"}:
+    if name.lower() in _TAKEN:
+        raise SourceError(f"{file}: lookups.{name}: {name} is a name of Parcours' own; give the lookup another name")
+    if set(spec) == {"file"} and isinstance(spec["file"], str):
         return Lookup(name, file=spec["file"])
     lists = isinstance(spec.get("columns"), list) and isinstance(spec.get("rows"), list)
     lists = lists and all(isinstance(row, list) and len(row) == len(spec["columns"]) for row in spec["rows"])

@@ -260,6 +260,17 @@ def a_csv_of_blank_lines(folder: Path) -> list[str]:
     return given(folder, "events.csv", b"\n \n\n")
 
 
+@refused(3, "The inputs hold no record", "headers alone")
+def a_csv_of_a_header_only(folder: Path) -> list[str]:
+    return given(folder, "events.csv", csv_of([VISIT]).splitlines(keepends=True)[0])
+
+
+@refused(3, "The inputs hold no record", "headers alone")
+def a_parquet_without_rows(folder: Path) -> list[str]:
+    pq.write_table(pa.Table.from_pylist([VISIT]).slice(0, 0), folder / "events.parquet")
+    return ["--input", str(folder / "events.parquet")]
+
+
 @refused(3, "{0}/events.parquet column amount is string; the contract wants number", "Cast amount")
 def a_parquet_with_amounts_as_text(folder: Path) -> list[str]:
     return table(folder, "events.parquet", [ORDER | {"amount": "12.50"}])
@@ -531,17 +542,6 @@ def a_csv_with_line_ends_in_quotes(folder: Path) -> list[str]:
 @accepted(0, json_malformed=3)
 def nothing_but_bad_lines(folder: Path) -> list[str]:
     return given(folder, "events.jsonl", "no\njson\nhere\n")
-
-
-@accepted(0)
-def a_csv_of_a_header_only(folder: Path) -> list[str]:
-    return given(folder, "events.csv", csv_of([VISIT]).splitlines(keepends=True)[0])
-
-
-@accepted(0)
-def a_parquet_without_rows(folder: Path) -> list[str]:
-    pq.write_table(pa.Table.from_pylist([VISIT]).slice(0, 0), folder / "events.parquet")
-    return ["--input", str(folder / "events.parquet")]
 
 
 @accepted(1, json_malformed=1)

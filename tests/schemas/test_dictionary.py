@@ -1,12 +1,20 @@
-"""The dictionary of metrics and friction: a user's own entries beside the shipped ones."""
+"""The dictionary of metrics and friction: whole entries, and a user's own beside the shipped ones.
 
+That each `example` comes out as it says is held by tests/transforms/test_measure.py and test_find_friction.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from schemas.dictionary import DictionaryError, load_friction
+from schemas.dictionary import SHAPES, STATISTICS, DictionaryError, load_friction, load_metrics
 
-ENTRY = """
+FRICTION = """
 area = "web"
 description = "Pages."
 source = "Ours."
@@ -16,18 +24,165 @@ example = "One."
 slow_ms = 1000
 share = 0.5
 """
+METRIC = """
+shape = "ratio"
+unit = "ratio"
+description = "A share."
+formula = "a / b"
+numerator = "a."
+denominator = "b."
+anchor = "The event."
+exclusions = "None."
+source = "Ours."
+example = "1/2 = 0.5."
+"""
+DISTRIBUTION = METRIC.replace('"ratio"\nunit', '"distribution"\nstatistics = ["p50"]\ndivisor = 60\nunit')
+
+
+def write(folder: Path, text: str, name: str = "own", sql: str | None = "select 1") -> Path:
+    file = folder / f"{name}.toml"
+    file.write_text(text)
+    if sql is not None:
+        file.with_suffix(".sql").write_text(sql)
+    return file
+
+
+def test_the_shipped_metrics() -> None:
+    metrics = load_metrics()
+    assert list(metrics) == sorted(metrics)
+    assert {
+        "active_customers", "new_customers", "revenue", "orders", "aov", "arpu", "repurchase_rate", "nps", "csat",
+        "first_response_minutes", "resolution_hours",
+    } <= set(metrics)  # fmt: skip
+    for name, metric in metrics.items():
+        assert metric.name == name
+        assert metric.shape in SHAPES
+        assert set(metric.statistics) <= set(STATISTICS)
+        assert metric.sql.startswith("-- "), "what it is, and what it reads"
+        for text in (
+            metric.description,
+            metric.numerator,
+            metric.denominator,
+            metric.anchor,
+            metric.example,
+            metric.source,
+        ):
+            assert text.endswith((".", "?")), (name, text)
+
+
+def test_the_unit_of_a_distribution_is_in_its_names() -> None:
+    for metric in load_metrics().values():
+        if metric.shape == "distribution":
+            assert metric.name.endswith(f"_{metric.unit}")
+            assert metric.published_names == tuple(f"{metric.name}_{s}" for s in metric.statistics)
+        else:
+            assert metric.published_names == (metric.name,)
+
+
+def test_no_two_metrics_are_published_under_one_name() -> None:
+    names = [name for metric in load_metrics().values() for name in metric.published_names]
+    assert len(names) == len(set(names))
+
+
+def test_the_shipped_kinds_of_friction() -> None:
+    kinds = load_friction()
+    assert {"checkout_abandoned", "slow_page", "slow_first_response"} <= set(kinds)
+    for name, kind in kinds.items():
+        assert kind.kind == name
+        assert kind.area in ("web", "product", "billing", "support", "journey")
+        named = set(re.findall(r"\$([a-z_]+)", kind.sql)) - {"as_of"}
+        assert named == set(kind.parameters), f"{name}: the parameters are those of its SQL"
+
+
+def test_a_metric_of_ones_own(tmp_path: Path) -> None:
+    file = write(tmp_path, DISTRIBUTION, "own_minutes", "select 2")
+    metrics = load_metrics(tmp_path)
+    own = metrics["own_minutes"]
+    assert (own.sql, own.file, own.divisor, own.statistics, own.accumulates) == (
+        "select 2",
+        str(file),
+        60,
+        ("p50",),
+        False,
+    )
+    assert own.published_names == ("own_minutes_p50",)
+    assert set(metrics) == {*load_metrics(), "own_minutes"}
+
+
+def test_a_metric_of_ones_own_replaces_a_shipped_one(tmp_path: Path) -> None:
+    write(tmp_path, METRIC, "aov")
+    assert load_metrics(tmp_path)["aov"].unit == "ratio"
 
 
 def test_a_kind_of_ones_own_replaces_a_shipped_one_and_takes_the_settings(tmp_path: Path) -> None:
-    (tmp_path / "slow_page.toml").write_text(ENTRY)
-    (tmp_path / "slow_page.sql").write_text("select 1")
+    write(tmp_path, FRICTION, "slow_page")
     kinds = load_friction(tmp_path, {"slow_page": {"share": 0.25}})
     assert kinds["slow_page"].parameters == {"slow_ms": 1000, "share": 0.25}
     assert set(kinds) == set(load_friction())
 
 
+def test_settings_replace_a_parameter_and_change_nothing_else() -> None:
+    assert load_friction(None, {"slow_page": {"slow_ms": 2500}})["slow_page"].parameters == {"slow_ms": 2500}
+    assert load_friction()["slow_page"].parameters == {"slow_ms": 4000}
+
+
 def test_a_parameter_that_there_is_not_is_named() -> None:
     with pytest.raises(DictionaryError, match="slow_page has no such parameter; it has slow_ms"):
         load_friction(None, {"slow_page": {"share": 0.25}})
-    with pytest.raises(DictionaryError, match="no such kind of friction"):
+    with pytest.raises(DictionaryError, match="no such kind of friction; there are checkout_abandoned"):
         load_friction(None, {"slow_pages": {"slow_ms": 1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "message"),
+    [
+        (METRIC, 'shape = "ratio"', 'shape = "rate"', "shape is 'rate'; it is one of count, sum, ratio, score, distribution"),
+        (METRIC, 'anchor = "The event."', "", "the key 'anchor' is missing or not a text"),
+        (METRIC, '"The event."', "5", "the key 'anchor' is missing or not a text"),
+        (METRIC, "anchor", "ancor", "unknown key 'ancor'"),
+        (METRIC, '"ratio"\nunit', '"distribution"\nunit', "a distribution, and only that, lists statistics"),
+        (METRIC, '"ratio"\nunit', '"ratio"\nstatistics = ["p50"]\nunit', "a distribution, and only that, lists statistics"),
+        (DISTRIBUTION, '["p50"]', '["p51"]', "statistics out of mean, p50, p75, p90"),
+        (DISTRIBUTION, '["p50"]', '"p50"', "statistics out of"),
+        (DISTRIBUTION, '["p50"]', "[50]", "statistics out of"),
+        (DISTRIBUTION, "60", "0", "divisor is 0; it is a whole number, at least 1"),
+        (DISTRIBUTION, "60", '"60"', "divisor is '60'"),
+        (DISTRIBUTION, "60", "0.5", "divisor is 0.5"),
+        (METRIC, '"ratio"\nunit', '"ratio"\nunit "', "not readable as TOML"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_a_metric_is_named(tmp_path: Path, text: str, old: str, new: str, message: str) -> None:
+    assert old in text
+    file = write(tmp_path, text.replace(old, new, 1))
+    with pytest.raises(DictionaryError, match=message) as error:
+        load_metrics(tmp_path)
+    assert str(error.value).startswith(str(file))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('area = "web"', "", "the key 'area' is missing"), ("0.5", '"half"', "parameters are numbers by name"),
+        ("0.5", "true", "parameters are numbers by name"), ("[parameters]", "[parameter]", "unknown key 'parameter'"),
+        ("\n[parameters]\nslow_ms = 1000\nshare = 0.5\n", "parameters = [1]\n", "parameters are numbers by name"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_a_kind_of_friction_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in FRICTION
+    file = write(tmp_path, FRICTION.replace(old, new))
+    with pytest.raises(DictionaryError, match=message) as error:
+        load_friction(tmp_path)
+    assert str(error.value).startswith(str(file))
+
+
+@pytest.mark.parametrize(("load", "text"), [(load_metrics, METRIC), (load_friction, FRICTION)])
+def test_an_entry_and_its_sql_come_together(tmp_path: Path, load: Callable[..., Any], text: str) -> None:
+    with pytest.raises(DictionaryError, match=r"no entry in it; an entry is <name>.toml with <name>.sql beside it"):
+        load(tmp_path)
+    write(tmp_path, text, sql=None)
+    with pytest.raises(DictionaryError, match=r"its SQL is missing; write own.sql beside it"):
+        load(tmp_path)
+    (tmp_path / "own.sql").write_text("select 1")
+    (tmp_path / "other.sql").write_text("select 1")
+    with pytest.raises(DictionaryError, match=r"its entry is missing; write other.toml beside it"):
+        load(tmp_path)

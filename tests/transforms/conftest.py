@@ -112,9 +112,7 @@ class Steps:
         rules = FrictionRules(tuple(wanted), moment(as_of))
         return find_friction(self.journeys(rows, as_of, timezone=timezone), rules, self.connection)
 
-    def customers(
-        self, rows: Iterable[Row], as_of: str | datetime.datetime, timezone: str = "UTC"
-    ) -> ShardTables:
+    def customers(self, rows: Iterable[Row], as_of: str | datetime.datetime, timezone: str = "UTC") -> ShardTables:
         found = self.friction(rows, as_of, timezone=timezone)
         return summarise_customers(found, CustomerRules(moment(as_of)), self.connection)
 

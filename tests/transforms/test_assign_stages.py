@@ -38,10 +38,16 @@ def stages_of_events(rows: list[Row]) -> list[str | None]:
             orders.append(this)
         if orders and first_order_at is None:
             first_order_at = row["at"]
-        nps = kind == "survey_response" and row["survey_type"] == "nps" and (row["scale_min"], row["scale_max"]) == (0, 10)
-        if kind == "account_closed" or (kind == "cancellation" and row["kind"] == "effective"):
-            stage = "churned"
-        elif kind == "renewal" and row["outcome"] == "declined":
+        nps = (
+            kind == "survey_response"
+            and row["survey_type"] == "nps"
+            and (row["scale_min"], row["scale_max"]) == (0, 10)
+        )
+        if (
+            kind == "account_closed"
+            or (kind == "cancellation" and row["kind"] == "effective")
+            or (kind == "renewal" and row["outcome"] == "declined")
+        ):
             stage = "churned"
         elif kind.startswith("ticket_") or kind in ("refund", "payment_failed"):
             stage = "service"
@@ -96,7 +102,7 @@ def read_slowly(rows: list[Row], as_of: datetime.datetime) -> tuple[list[str | N
     given_stages = stages_of_events(rows)
     # (time, behind the events of that moment, row, stage): a lapse stands behind what happened at its moment
     points = [(row["at"], 0, n, stage) for n, (row, stage) in enumerate(zip(rows, given_stages, strict=True))]
-    if rows[0]["who"] == "ann":
+    if not rows[0]["who"].startswith("anon:"):
         points += [(at, 1, None, "churned") for at in lapses_of(rows, as_of)]
     points.sort(key=lambda p: (p[0], p[1]))
     now, filled = None, []
@@ -146,7 +152,7 @@ pauses = st.sampled_from(
 @st.composite
 def timelines(draw: st.DrawFn) -> list[list[Row]]:
     customers = []
-    for who in draw(st.sampled_from([["ann"], ["ann", "anon:x"]])):
+    for who in ("ann", "bob", "cid", "anon:x", "anon:y")[draw(st.integers(0, 4)) :]:
         at, rows = START, []
         for number in range(draw(st.integers(1, 10))):
             at += draw(pauses)
@@ -158,7 +164,7 @@ def timelines(draw: st.DrawFn) -> list[list[Row]]:
     return customers
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=40)
 @given(timelines(), pauses)
 def test_reads_like_the_rules(steps: Any, customers: list[list[Row]], rest: datetime.timedelta) -> None:
     as_of = max(rows[-1]["at"] for rows in customers) + rest
@@ -211,7 +217,10 @@ def test_an_order_at_the_very_moment_of_the_lapse_still_counts(steps: Any) -> No
 
 
 def test_a_later_line_of_an_order_puts_off_no_lapse(steps: Any) -> None:
-    rows = [{"type": "purchase", "at": START, "order_id": "o"}, {"type": "purchase", "at": START + DAY, "order_id": "o"}]
+    rows = [
+        {"type": "purchase", "at": START, "order_id": "o"},
+        {"type": "purchase", "at": START + DAY, "order_id": "o"},
+    ]
     assert spells(steps, rows, START + INACTIVITY)[-1] == ("churned", START + INACTIVITY)
 
 
@@ -282,5 +291,5 @@ def test_another_file_of_stages(steps: Any) -> None:
 @pytest.mark.parametrize("sql", ["select 0 as row_no, 'x' as stage", "select event_id from touchpoints"])
 def test_a_file_of_stages_that_gives_no_stage_to_each_touchpoint(steps: Any, sql: str) -> None:
     rows = [{"type": "site_visit", "at": START}] * 2
-    with pytest.raises(StageFileError, match="it must give (each row_no once|row_no and stage)"):
+    with pytest.raises(StageFileError, match=r"it must give (each row_no once|row_no and stage)"):
         steps.stages(rows, START, sql=sql)

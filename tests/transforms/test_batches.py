@@ -31,7 +31,13 @@ from transforms.batches import (
 from transforms.candidates import Block, Candidates
 from transforms.quarantine import Validated
 
-TABLE = pa.table({"n": pa.array([1, None, 3], pa.int16()), "s": ["a", None, "é"], "d": pa.array(["x", "x", None]).dictionary_encode()})
+TABLE = pa.table(
+    {
+        "n": pa.array([1, None, 3], pa.int16()),
+        "s": ["a", None, "é"],
+        "d": pa.array(["x", "x", None]).dictionary_encode(),
+    }
+)
 
 
 def test_a_table_comes_back_as_it_was() -> None:
@@ -74,7 +80,9 @@ def test_pieces_that_lack_columns_become_one_table() -> None:
 
 
 def test_columns_without_a_value_are_dropped() -> None:
-    assert drop_null_columns(pa.table({"a": [1, None], "b": pa.nulls(2), "c": pa.nulls(2, pa.int8())})).column_names == ["a"]
+    assert drop_null_columns(
+        pa.table({"a": [1, None], "b": pa.nulls(2), "c": pa.nulls(2, pa.int8())})
+    ).column_names == ["a"]
 
 
 def test_columns_are_added_or_replaced() -> None:
@@ -91,15 +99,21 @@ def test_shards_are_ranges_of_all_buckets(shards: int) -> None:
     assert sizes.max() - sizes.min() <= 1
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.one_of(st.none(), st.integers(0, 9))), max_size=20), st.booleans())
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.one_of(st.none(), st.integers(0, 9))), max_size=20),
+    st.booleans(),
+)
 def test_a_cut_loses_no_row_and_keeps_their_order(rows: list[tuple[int, bool, int | None]], all_of_them: bool) -> None:
-    table = pa.table({"row": pa.array(range(len(rows)), pa.int64()), "value": pa.array([v for _, _, v in rows], pa.int64())})
+    table = pa.table(
+        {"row": pa.array(range(len(rows)), pa.int64()), "value": pa.array([v for _, _, v in rows], pa.int64())}
+    )
     shard = np.array([s for s, _, _ in rows], np.uint16)
     keep = np.array([k for _, k, _ in rows], bool)
     found = dict(split_by_shard(table, shard, 5, None if all_of_them else keep))
     expected = {
-        number: [(row, v) for row, (s, k, v) in enumerate(rows) if s == number and (k or all_of_them)] for number in range(5)
+        number: [(row, v) for row, (s, k, v) in enumerate(rows) if s == number and (k or all_of_them)]
+        for number in range(5)
     }
     assert sorted(found) == [number for number, own in expected.items() if own], "no empty pieces"
     for number, piece in found.items():

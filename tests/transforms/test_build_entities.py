@@ -69,10 +69,18 @@ def test_what_was_before_the_opening_answers_nothing(steps: Any) -> None:
 
 
 def test_a_second_opening_is_the_same_ticket(steps: Any) -> None:
-    first, again = {"topic": None, "team": "a", "priority": "low"}, {"topic": "billing", "team": "b", "self_service": True}
+    first, again = (
+        {"topic": None, "team": "a", "priority": "low"},
+        {"topic": "billing", "team": "b", "self_service": True},
+    )
     ticket = only(tickets(steps, ("05 09:00", "opened", first), ("05 10:00", "opened", again), ("05 10:01", "replied")))
     assert (ticket["opened_at"], ticket["first_response_s"]) == (utc(2026, 1, 5, 9), 3660)
-    assert (ticket["topic"], ticket["team"], ticket["priority"], ticket["is_self_service"]) == ("billing", "a", "low", True)
+    assert (ticket["topic"], ticket["team"], ticket["priority"], ticket["is_self_service"]) == (
+        "billing",
+        "a",
+        "low",
+        True,
+    )
 
 
 def test_a_ticket_that_was_opened_before_the_data_is_none(steps: Any) -> None:
@@ -81,7 +89,10 @@ def test_a_ticket_that_was_opened_before_the_data_is_none(steps: Any) -> None:
 
 def test_a_ticket_is_known_by_its_source_too(steps: Any) -> None:
     found = tickets(
-        steps, ("05 09:00", "opened", {"source": "desk"}), ("05 09:10", "opened"), ("05 09:20", "replied", {"source": "desk"})
+        steps,
+        ("05 09:00", "opened", {"source": "desk"}),
+        ("05 09:10", "opened"),
+        ("05 09:20", "replied", {"source": "desk"}),
     )
     assert [(t["source"], t["first_response_s"]) for t in found] == [(None, None), ("desk", 1200)]
 
@@ -140,13 +151,19 @@ def test_a_term_that_does_not_renew_ends_seven_days_unrenewed_dated_at_its_end(
         ("02-15 12:00:01", utc(2026, 3, 15, 12, 0, 1)),  # later: a term of its own
     ],
 )
-def test_a_renewal_up_to_seven_days_late_continues_the_term(steps: Any, renewed: str, term_ends: datetime.datetime) -> None:
-    row = only(subscriptions(steps, ("01-08 12:00", "subscription_started", FIXED), (renewed, "renewal"), as_of="2026-03-01"))
+def test_a_renewal_up_to_seven_days_late_continues_the_term(
+    steps: Any, renewed: str, term_ends: datetime.datetime
+) -> None:
+    row = only(
+        subscriptions(steps, ("01-08 12:00", "subscription_started", FIXED), (renewed, "renewal"), as_of="2026-03-01")
+    )
     assert (state(row), row["renewals"], row["term_ends_at"]) == (("active", None), 1, term_ends)
 
 
 def test_a_declined_renewal_ends_it_and_is_no_renewal(steps: Any) -> None:
-    row = only(subscriptions(steps, ("01-08", "subscription_started"), ("02-08", "renewal", {**DECLINED, "amount": "99"})))
+    row = only(
+        subscriptions(steps, ("01-08", "subscription_started"), ("02-08", "renewal", {**DECLINED, "amount": "99"}))
+    )
     assert (state(row), row["renewals"]) == (("declined", utc(2026, 2, 8)), 0)
 
 
@@ -164,16 +181,24 @@ def test_only_an_effective_cancellation_ends_it(steps: Any) -> None:
 
     effective = ("02-08", "cancellation", {"kind": "effective", "reason": "budget", "voluntary": False})
     row = only(subscriptions(steps, ("01-08", "subscription_started"), asked, effective))
-    assert (state(row), row["cancelled_reason"], row["is_voluntary"]) == (("cancelled", utc(2026, 2, 8)), "budget", False)
+    assert (state(row), row["cancelled_reason"], row["is_voluntary"]) == (
+        ("cancelled", utc(2026, 2, 8)),
+        "budget",
+        False,
+    )
 
 
 def test_cancelled_during_a_fixed_term_it_ended_then(steps: Any) -> None:
-    row = only(subscriptions(steps, ("01-08", "subscription_started", FIXED), ("01-20", "cancellation", {"reason": "x"})))
+    row = only(
+        subscriptions(steps, ("01-08", "subscription_started", FIXED), ("01-20", "cancellation", {"reason": "x"}))
+    )
     assert (state(row), row["cancelled_reason"]) == (("cancelled", utc(2026, 1, 20)), "x")
 
 
 def test_cancelled_after_a_fixed_term_it_had_ended_already(steps: Any) -> None:
-    row = only(subscriptions(steps, ("01-08", "subscription_started", FIXED), ("02-20", "cancellation", {"reason": "x"})))
+    row = only(
+        subscriptions(steps, ("01-08", "subscription_started", FIXED), ("02-20", "cancellation", {"reason": "x"}))
+    )
     assert (state(row), row["cancelled_reason"]) == (("expired", utc(2026, 2, 8)), None)
 
 

@@ -26,4 +26,7 @@ def test_what_they_weigh() -> None:
     records = pa.table({"record": ["a" * 1000]})
     block = Block("web", "f", "jsonl", records, np.zeros(1, np.int64))
     assert block.nbytes == records.nbytes + 8
-    assert Candidates(block, records, np.zeros(1, np.int64), lambda rows: pa.array([])).nbytes == block.nbytes + records.nbytes
+    assert (
+        Candidates(block, records, np.zeros(1, np.int64), lambda rows: pa.array([])).nbytes
+        == block.nbytes + records.nbytes
+    )

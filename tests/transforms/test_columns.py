@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import numpy as np
 
 from transforms.columns import byte_at, first_bytes, one_chunk, texts, valid_mask
 
 values = st.lists(st.one_of(st.none(), st.text(max_size=5)), max_size=12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(values, max_size=3), st.integers(0, 4), st.integers(0, 6))
 def test_bytes_and_masks_of_any_piece(chunks: list[list[str | None]], start: int, place: int) -> None:
     column = pa.chunked_array([pa.array(chunk, pa.string()) for chunk in chunks], pa.string()).slice(start)

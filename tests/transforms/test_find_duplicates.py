@@ -90,7 +90,7 @@ def cuts(draw: st.DrawFn) -> tuple[list[list[Row]], random.Random]:
     return blocks, draw(st.randoms(use_true_random=False))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(cuts())
 def test_the_earliest_copy_stays_on_any_cut(steps: Any, case: tuple[list[list[Row]], random.Random]) -> None:
     contracts, connection = steps.contracts, steps.connection
@@ -115,7 +115,11 @@ def test_the_earliest_copy_stays_on_any_cut(steps: Any, case: tuple[list[list[Ro
 
 def test_the_time_decides_before_anything_else(contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> None:
     early, late = (
-        {"event_id": "a", "occurred_at": START + timedelta(microseconds=n), "received_at": START + timedelta(days=9 - n)}
+        {
+            "event_id": "a",
+            "occurred_at": START + timedelta(microseconds=n),
+            "received_at": START + timedelta(days=9 - n),
+        }
         for n in (0, 1)
     )
     assert kept([[late], [early]], contracts, connection) == [early]

@@ -195,9 +195,9 @@ def test_slow_first_response_at_its_limit(steps: Any) -> None:
 
 
 def test_a_point_takes_stage_journey_and_identity_from_its_first_event(steps: Any) -> None:
-    rows = [
-        {"type": "purchase", "at": "2026-01-01", "who": who, "event_id": f"{who}-1"} for who in ("ann", "bob")
-    ] + [visit("2026-01-05", "/x", load_ms=5000, who="bob", event_id="bob-2")]
+    rows = [{"type": "purchase", "at": "2026-01-01", "who": who, "event_id": f"{who}-1"} for who in ("ann", "bob")] + [
+        visit("2026-01-05", "/x", load_ms=5000, who="bob", event_id="bob-2")
+    ]
     (point,) = points(steps, rows, "slow_page")
     assert {k: point[k] for k in ("friction_id", "customer_key", "area", "kind", "stage", "journey_no", "next_outcome")} == {
         "friction_id": "slow_page:bob-2", "customer_key": "bob", "area": "web", "kind": "slow_page", "stage": "purchase",
@@ -215,7 +215,9 @@ def test_the_next_outcome_is_one_that_comes_after(steps: Any) -> None:
 
 def test_points_are_in_the_order_of_their_customers_and_counted_into_journeys(steps: Any) -> None:
     rows = [visit(f"2026-01-05 1{n}:00", f"/{n}", load_ms=5000, who=who) for who in ("ann", "bob") for n in range(3)]
-    rows += [{"type": "ticket_opened", "at": "2026-01-05 10:00", "ticket_id": who, "who": who} for who in ("ann", "bob")]
+    rows += [
+        {"type": "ticket_opened", "at": "2026-01-05 10:00", "ticket_id": who, "who": who} for who in ("ann", "bob")
+    ]
     rows += [{"type": "purchase", "at": "2026-01-05 11:30", "who": "bob"}]
     shard = steps.friction(rows, AS_OF)
     customers = shard["touchpoints"]["customer_key"].unique().to_pylist()

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from transforms.hashing import murmur3_128
 
-texts = st.one_of(st.none(), st.text(max_size=60), st.text("ab", max_size=17), st.sampled_from(["é" * 8, "\0" * 16, "x" * 1000]))
+texts = st.one_of(
+    st.none(), st.text(max_size=60), st.text("ab", max_size=17), st.sampled_from(["é" * 8, "\0" * 16, "x" * 1000])
+)
 
 
 def both(column: pa.Array) -> None:
@@ -19,7 +21,7 @@ def both(column: pa.Array) -> None:
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(texts, max_size=20), st.sampled_from([pa.string(), pa.large_string()]), st.integers(0, 3))
 def test_agrees_with_mmh3(values: list[str | None], kind: pa.DataType, start: int) -> None:
     both(pa.array(values, kind)[start:])
@@ -40,6 +42,8 @@ def test_a_known_value_and_null_as_empty() -> None:
 
 def test_the_bytes_below_a_null_do_not_count() -> None:
     data = pa.py_buffer(b"abcxyz")
-    column = pa.Array.from_buffers(pa.string(), 2, [pa.py_buffer(b"\x02"), pa.py_buffer(b"\0\0\0\0\3\0\0\0\6\0\0\0"), data])
+    column = pa.Array.from_buffers(
+        pa.string(), 2, [pa.py_buffer(b"\x02"), pa.py_buffer(b"\0\0\0\0\3\0\0\0\6\0\0\0"), data]
+    )
     assert column.to_pylist() == [None, "xyz"]
     both(column)

@@ -42,7 +42,9 @@ NAMES = ("customer_id", "email", "anonymous_id", "source", "ticket_id", "subscri
     ],
 )
 def test_whose_event_it_is(steps: Any, event: Row, key: str, is_known: bool) -> None:
-    events = pa.Table.from_pylist([event, {**event, "customer_id": "other"}], pa.schema([(n, pa.string()) for n in NAMES]))
+    events = pa.Table.from_pylist(
+        [event, {**event, "customer_id": "other"}], pa.schema([(n, pa.string()) for n in NAMES])
+    )
     found = customer_keys(drop_null_columns(events), steps.connection)
     assert found.to_pylist() == [
         {"customer_key": key, "is_known": is_known}, {"customer_key": "other", "is_known": True},
@@ -71,13 +73,22 @@ def test_the_three_steps_on_beam(steps: Any, tmp_path: Path) -> None:
 
     def block(*rows: tuple[str, str, str, str | None]) -> pa.Table:
         events = [
-            {"type": "site_visit", "event_id": i, "customer_id": who, "at": at, "channel": channel} for i, who, at, channel in rows
+            {"type": "site_visit", "event_id": i, "customer_id": who, "at": at, "channel": channel}
+            for i, who, at, channel in rows
         ]
         return steps.events(events).drop_columns(["customer_key", "is_known"])
 
     blocks = [
         (10, "web", block(("a", "ann", "2026-01-01", "x"), ("b", "bob", "2026-01-02", None))),
-        (20, "web", block(("a", "ann", "2026-01-01", "x"), ("b", "ann", "2026-01-01", "earlier"), ("c", "ann", "2026-01-01", "one"))),
+        (
+            20,
+            "web",
+            block(
+                ("a", "ann", "2026-01-01", "x"),
+                ("b", "ann", "2026-01-01", "earlier"),
+                ("c", "ann", "2026-01-01", "one"),
+            ),
+        ),
         (30, "app", block(("c", "ann", "2026-01-01", "two"), ("d", "cid", "2026-01-01", None))),
         (40, "app", block()),
     ]

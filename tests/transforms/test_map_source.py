@@ -24,7 +24,11 @@ UTC = datetime.UTC
 
 
 def run(
-    steps: Any, records: pa.Table, source: Source | None = None, kind: str = "parquet", lookups: Mapping[str, pa.Table] = {}
+    steps: Any,
+    records: pa.Table,
+    source: Source | None = None,
+    kind: str = "parquet",
+    lookups: Mapping[str, pa.Table] = {},
 ) -> Candidates:
     block = Block(source.name if source else NATIVE, f"file.{kind}", kind, records, np.arange(len(records)))
     return map_source(block, SourceMapping(source, lookups), steps.contracts, steps.connection)
@@ -106,7 +110,11 @@ def test_what_json_cannot_say_is_left_out_of_extra(steps: Any) -> None:
 def test_columns_with_the_names_of_our_own_are_unknown_fields(steps: Any, kind: str) -> None:
     names = ["event_id", "event_type", "occurred_at", "fingerprint", "contract", "extra", "record_no", "customer_key"]
     values = ["a", "site_visit", "2026-01-01T00:00:00Z", "f", "c", "e", "r", "k"]
-    table = csv(",".join(names), ",".join(values)) if kind == "csv" else pa.table({n: [v] for n, v in zip(names, values, strict=True)})
+    table = (
+        csv(",".join(names), ",".join(values))
+        if kind == "csv"
+        else pa.table({n: [v] for n, v in zip(names, values, strict=True)})
+    )
     candidates = run(steps, table, kind=kind)
     assert json.loads(rows_of(candidates)[0]["extra"]) == {
         "fingerprint": "f", "contract": "c", "extra": "e", "record_no": "r", "customer_key": "k",
@@ -185,7 +193,10 @@ def test_the_sums_hold_behind_the_checks(steps: Any) -> None:
 
 def test_the_selects_own_event_id_comes_first(steps: Any) -> None:
     select = "select record_no, if(id = 1, 'mine', null) as event_id, 'ad_view' as event_type, happened as occurred_at from records"
-    assert run(steps, ORDERS, described(select)).events["event_id"].to_pylist() == ["mine", *(f"{n}:ad_view" for n in (2, 3, 4))]
+    assert run(steps, ORDERS, described(select)).events["event_id"].to_pylist() == [
+        "mine",
+        *(f"{n}:ad_view" for n in (2, 3, 4)),
+    ]
 
 
 def test_lookups_join(steps: Any) -> None:
@@ -214,7 +225,9 @@ def test_naive_times_are_of_the_descriptions_zone(steps: Any, local: str, utc: s
     expected = datetime.datetime.fromisoformat(utc).replace(tzinfo=UTC)
     for kind in ("us", "ns", "ms") if "." not in local else ("us", "ns"):
         at = pa.array([datetime.datetime.fromisoformat(local)], pa.timestamp(kind))
-        select = "select record_no, 'ad_view' as event_type, happened as occurred_at, happened as received_at from records"
+        select = (
+            "select record_no, 'ad_view' as event_type, happened as occurred_at, happened as received_at from records"
+        )
         row = rows_of(run(steps, pa.table({"id": [1], "happened": at}), described(select, timezone="Europe/Berlin")))[0]
         assert row["occurred_at"] == row["received_at"] == expected
 
@@ -297,7 +310,11 @@ def test_an_export_with_a_column_of_our_names_is_refused(steps: Any, name: str) 
 
 
 def test_a_select_that_gives_no_event(steps: Any) -> None:
-    found = run(steps, ORDERS, described("select record_no, 'a' as event_type, happened as occurred_at from records where false"))
+    found = run(
+        steps,
+        ORDERS,
+        described("select record_no, 'a' as event_type, happened as occurred_at from records where false"),
+    )
     assert (found.events.num_rows, found.skipped, found.records_in) == (0, 4, 4)
     validated = validate(found, steps.contracts, Limits(2**62, 0), steps.connection)
     assert (validated.events.num_rows, validated.quarantine.num_rows) == (0, 0)

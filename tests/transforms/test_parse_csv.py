@@ -41,11 +41,11 @@ def parse_slowly(records: list[str], columns: int = 2) -> tuple[list[Cells], lis
     return rows, bad
 
 
-cells = st.text(st.sampled_from('ab",\n\r é;\'\t0.5'), max_size=6)
+cells = st.text(st.sampled_from("ab\",\n\r é;'\t0.5"), max_size=6)
 tables = st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(tables, st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_reads_what_python_writes(rows: list[list[str]], quoting: int, end: str, with_ends: bool) -> None:
     records = []
@@ -73,9 +73,9 @@ def hostile(draw: st.DrawFn) -> list[str]:
     return [record for record in records if record.strip()]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(hostile())
-@example(['a,b\n', '"a" ,b\n', '"a",b\n'])
+@example(["a,b\n", '"a" ,b\n', '"a",b\n'])
 @example(['a,"b\n', 'c","d\n'])
 def test_each_record_is_read_as_if_it_stood_alone(records: list[str]) -> None:
     assert parse(records) == parse_slowly(records)
@@ -123,7 +123,12 @@ def test_names_of_columns(header: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("header", "why"),
-    [(b"a,b,a\n", "'a' more than once"), (b"\xff,b\n", "not readable"), (b"", "not readable"), (b"a, a\n", "more than once")],
+    [
+        (b"a,b,a\n", "'a' more than once"),
+        (b"\xff,b\n", "not readable"),
+        (b"", "not readable"),
+        (b"a, a\n", "more than once"),
+    ],
 )
 def test_headers_that_cannot_be_used(header: bytes, why: str) -> None:
     with pytest.raises(HeaderError, match=why):

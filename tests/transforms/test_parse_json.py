@@ -56,9 +56,7 @@ def read_strictly(line: str, contracts: Contracts) -> Answer | None:
         return dict(pairs)
 
     try:
-        record = json.loads(
-            line, parse_constant=refuse, object_pairs_hook=once, parse_int=Number, parse_float=Number
-        )
+        record = json.loads(line, parse_constant=refuse, object_pairs_hook=once, parse_int=Number, parse_float=Number)
         json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except ValueError:
         return None
@@ -136,7 +134,9 @@ numbers = st.one_of(
     st.integers(-(2**64), 2**64).map(str),
     st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**13), max_value=10**13).map(str),
 )  # fmt: skip
-no_numbers = st.sampled_from(["NaN", "nan", "-NaN", "Infinity", "-Infinity", "inf", "-inf", "+1", "01", ".5", "1.", "0x1", "1_0"])
+no_numbers = st.sampled_from(
+    ["NaN", "nan", "-NaN", "Infinity", "-Infinity", "inf", "-inf", "+1", "01", ".5", "1.", "0x1", "1_0"]
+)
 characters = st.one_of(
     st.characters(blacklist_categories=("Cs",)),
     st.sampled_from(['\\"', "\\\\", "\\/", "\\n", "\\u0000", "\\u00e9", "\\ud83d\\ude00", "é", "😀", "\\u001e"]),
@@ -178,13 +178,15 @@ values = st.one_of(scalars, scalars, scalars, nested)
 lines = st.one_of(
     objects_of(keys, values, 6),
     objects_of(keys, values, 6),
-    st.tuples(spaces, objects_of(keys, values, 3), st.sampled_from(["", " ", "\r", " x", "{}", "\x00", "//"])).map("".join),
+    st.tuples(spaces, objects_of(keys, values, 3), st.sampled_from(["", " ", "\r", " x", "{}", "\x00", "//"])).map(
+        "".join
+    ),
     nested,
     st.sampled_from(["{", "}", '{"a"}', '{"a":}', "{a:1}", "{'a':1}", '\ufeff{"a":1}', '{"a":1 /* b */}', '{"a":tru}']),
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.lists(lines.filter(lambda line: line.strip() and "\n" not in line), min_size=1, max_size=30))
 def test_reads_like_a_strict_parser(steps: Any, batch: list[str]) -> None:
     found = answers(parse(batch, steps.contracts, steps.connection))
@@ -281,12 +283,17 @@ def test_a_refused_line_moves_no_finding_to_another(
     lines = ['{"score":NaN}', '{"score":"9"}', "x", '{"score":{"a":NaN}}', '{"channel":1}', '{"score":9}']
     candidates = parse(lines, contracts, connection)
     assert candidates.record_of.tolist() == [1, 4, 5]
-    assert [(f.path, candidates.record_of[f.rows].tolist()) for f in candidates.findings] == [("channel", [4]), ("score", [1])]
+    assert [(f.path, candidates.record_of[f.rows].tolist()) for f in candidates.findings] == [
+        ("channel", [4]),
+        ("score", [1]),
+    ]
     assert candidates.raw(np.array([1, 4])).to_pylist() == [lines[1], lines[4]]
 
 
 def test_line_ends_are_no_part_of_a_record(contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> None:
-    candidates = parse(['{"event_id":"a"}\n', '{"event_id":"b"}\r\n', '{"event_id":"c",}\n', "x\r\n"], contracts, connection)
+    candidates = parse(
+        ['{"event_id":"a"}\n', '{"event_id":"b"}\r\n', '{"event_id":"c",}\n', "x\r\n"], contracts, connection
+    )
     assert candidates.events["event_id"].to_pylist() == ["a", "b"]
     assert candidates.raw(np.array([0, 1, 3])).to_pylist() == ['{"event_id":"a"}', '{"event_id":"b"}', "x"]
     assert [f.observed.to_pylist() for f in candidates.unreadable] == [['{"event_id":"c",}', "x"]]

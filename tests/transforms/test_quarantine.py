@@ -17,17 +17,23 @@ from transforms.quarantine import quarantine, quarantine_unreadable, row_as_json
 
 
 def block(n: int) -> Block:
-    return Block("shop", "f.jsonl", "jsonl", pa.table({"record": [f"record {i} é" for i in range(n)]}), np.arange(n) * 100)
+    return Block(
+        "shop", "f.jsonl", "jsonl", pa.table({"record": [f"record {i} é" for i in range(n)]}), np.arange(n) * 100
+    )
 
 
 def found(code: str, path: str, *rows: int) -> Finding:
     return Finding(code, path, "this", np.array(rows), pa.array([f"that {row}" for row in rows]))
 
 
-def run(findings: list[Finding], unreadable: list[Finding], record_of: list[int], raw_cap: int = 100) -> tuple[Any, Any]:
+def run(
+    findings: list[Finding], unreadable: list[Finding], record_of: list[int], raw_cap: int = 100
+) -> tuple[Any, Any]:
     own = block(6)
     records = own.records["record"].combine_chunks()
-    events = pa.table({"event_id": [f"e{n}" for n in range(len(record_of))], "event_type": ["ad_view"] * len(record_of)})
+    events = pa.table(
+        {"event_id": [f"e{n}" for n in range(len(record_of))], "event_type": ["ad_view"] * len(record_of)}
+    )
     candidates = Candidates(
         own, events, np.array(record_of), lambda rows: lines_at(records, rows), findings, unreadable, records_in=6
     )
@@ -36,9 +42,16 @@ def run(findings: list[Finding], unreadable: list[Finding], record_of: list[int]
 
 
 def test_one_row_an_event_with_its_rules_in_order() -> None:
-    findings = [found("field.type", "score", 2, 0), found("field.missing", "page_url", 0), found("field.enum", "score", 0)]
+    findings = [
+        found("field.type", "score", 2, 0),
+        found("field.missing", "page_url", 0),
+        found("field.enum", "score", 0),
+    ]
     rows, by_code = run(findings, [], [0, 1, 3])
-    assert [(r["event_id"], r["position"], r["raw"]) for r in rows] == [("e0", 0, "record 0 é"), ("e2", 300, "record 3 é")]
+    assert [(r["event_id"], r["position"], r["raw"]) for r in rows] == [
+        ("e0", 0, "record 0 é"),
+        ("e2", 300, "record 3 é"),
+    ]
     assert [(e["path"], e["code"], e["observed"]) for e in rows[0]["errors"]] == [
         ("page_url", "field.missing", "that 0"), ("score", "field.enum", "that 0"), ("score", "field.type", "that 0"),
     ]  # fmt: skip
@@ -48,7 +61,10 @@ def test_one_row_an_event_with_its_rules_in_order() -> None:
 
 def test_two_events_of_one_record_are_two_rows_with_its_text() -> None:
     rows, _ = run([found("field.type", "score", 0, 1)], [], [4, 4])
-    assert [(r["event_id"], r["position"], r["raw"]) for r in rows] == [("e0", 400, "record 4 é"), ("e1", 400, "record 4 é")]
+    assert [(r["event_id"], r["position"], r["raw"]) for r in rows] == [
+        ("e0", 400, "record 4 é"),
+        ("e1", 400, "record 4 é"),
+    ]
 
 
 def test_unreadable_records_have_no_event() -> None:
@@ -59,7 +75,9 @@ def test_unreadable_records_have_no_event() -> None:
     assert by_code == {"field.type": 1, "json.malformed": 2}
 
 
-@pytest.mark.parametrize(("cap", "raw"), [(0, ""), (9, "record 0 "), (10, "record 0 "), (11, "record 0 é"), (12, "record 0 é")])
+@pytest.mark.parametrize(
+    ("cap", "raw"), [(0, ""), (9, "record 0 "), (10, "record 0 "), (11, "record 0 é"), (12, "record 0 é")]
+)
 def test_the_text_is_cut_between_characters(cap: int, raw: str) -> None:
     rows, _ = run([found("field.type", "score", 0)], [], [0], raw_cap=cap)
     assert (rows[0]["raw"], rows[0]["raw_bytes"]) == (raw, 11)
@@ -73,7 +91,12 @@ def test_records_that_never_became_text() -> None:
     validated = quarantine_unreadable(block(0), "record.too_long", "at most 9 bytes", ["abc", "é"], [10, 12], [0, 77])
     assert validated.quarantine.schema.field("errors").type == QUARANTINE_ERRORS
     assert [(r["position"], r["raw"], r["raw_bytes"], r["errors"]) for r in validated.quarantine.to_pylist()] == [
-        (0, "abc", 10, [{"code": "record.too_long", "path": "", "expected": "at most 9 bytes", "observed": "10 bytes"}]),
+        (
+            0,
+            "abc",
+            10,
+            [{"code": "record.too_long", "path": "", "expected": "at most 9 bytes", "observed": "10 bytes"}],
+        ),
         (77, "é", 12, [{"code": "record.too_long", "path": "", "expected": "at most 9 bytes", "observed": "12 bytes"}]),
     ]
     assert set(validated.tallies) == {

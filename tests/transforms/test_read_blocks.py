@@ -100,11 +100,11 @@ lines = st.one_of(
                      b"\xe2\x80\xa8", b"\x85", b"\x0b\x0c", b"0"]),
     st.binary(max_size=8).map(lambda b: b.replace(b"\n", b"")),
 )  # fmt: skip
-documents = st.tuples(st.sampled_from([b"", b"", BOM]), st.lists(lines, max_size=12), st.sampled_from([b"", b"\n", b"\n\n"])).map(
-    lambda d: d[0] + b"\n".join(d[1]) + d[2]
-)
+documents = st.tuples(
+    st.sampled_from([b"", b"", BOM]), st.lists(lines, max_size=12), st.sampled_from([b"", b"\n", b"\n\n"])
+).map(lambda d: d[0] + b"\n".join(d[1]) + d[2])
 sizes = st.sampled_from([1, 2, 3, 5, 8, 13, 40, 1000])
-anywhere = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+anywhere = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @anywhere
@@ -126,11 +126,18 @@ tables = st.lists(
 
 
 @anywhere
-@given(tables, sizes, st.sampled_from(["", "gz", "zst"]), st.sampled_from([b"a,b\n", BOM + b"a,b\r\n", BOM + b'"a\nb",c\n']))
+@given(
+    tables,
+    sizes,
+    st.sampled_from(["", "gz", "zst"]),
+    st.sampled_from([b"a,b\n", BOM + b"a,b\r\n", BOM + b'"a\nb",c\n']),
+)
 @example([b'"a\nb",2', b"1,2"], 3, "", b"a,b\n")
 @example([b'5" pipe,2', b"3,4"], 3, "", b"a,b\n")
 @example([b'"a"",",2', b'"b""\n",4'], 1, "", b"a,b\n")
-def test_records_of_csv_are_read_once_on_any_cut(tmp_path: Path, rows: list[bytes], block: int, packed: str, header: bytes) -> None:
+def test_records_of_csv_are_read_once_on_any_cut(
+    tmp_path: Path, rows: list[bytes], block: int, packed: str, header: bytes
+) -> None:
     data = header + b"\n".join(rows)
     limits = ReadLimits(block, max_record_bytes=30, raw_cap=20)
     file = file_of(tmp_path / "f", data, "csv", packed)
@@ -161,7 +168,9 @@ def test_a_packed_file_of_several_parts_is_read_to_its_end(tmp_path: Path) -> No
     (tmp_path / "f").write_bytes(gzip.compress(b"1\n2\n") + gzip.compress(b"3\n"))
     gz = InputFile("events", str(tmp_path / "f"), 1, "jsonl", "gz")
     assert list(read(gz, ReadLimits())[0].values()) == ["1\n", "2\n", "3\n"]
-    (tmp_path / "z").write_bytes(pa.compress(b"1\n2\n", "zstd", asbytes=True) + pa.compress(b"3\n", "zstd", asbytes=True))
+    (tmp_path / "z").write_bytes(
+        pa.compress(b"1\n2\n", "zstd", asbytes=True) + pa.compress(b"3\n", "zstd", asbytes=True)
+    )
     zst = InputFile("events", str(tmp_path / "z"), 1, "jsonl", "zst")
     assert list(read(zst, ReadLimits())[0].values()) == ["1\n", "2\n", "3\n"]
 
@@ -235,7 +244,9 @@ def test_parquet_without_rows_has_no_blocks(tmp_path: Path) -> None:
 
 def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
-    pq.write_table(pa.table({"s": [f"text {n}" for n in range(20_000)]}), path, compression="snappy", use_dictionary=False)
+    pq.write_table(
+        pa.table({"s": [f"text {n}" for n in range(20_000)]}), path, compression="snappy", use_dictionary=False
+    )
     data = bytearray(path.read_bytes())
     data[200:20_000] = bytes(19_800)
     path.write_bytes(data)
@@ -246,8 +257,8 @@ def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
 def test_a_record_longer_than_a_block_is_whole(tmp_path: Path) -> None:
     long = b'{"a":"' + b"x" * 3_000_000 + b'"}'
     file = file_of(tmp_path / "f", long + b"\n" + b"{}\n" + long)
-    records, refused = read(file, ReadLimits(block_bytes=1000, max_record_bytes=4_000_000))
+    records, refused = read(file, ReadLimits(block_bytes=50_000, max_record_bytes=4_000_000))
     assert [len(r) for r in records.values()] == [len(long) + 1, 3, len(long) + 1]
-    records, refused = read(file, ReadLimits(block_bytes=1000, max_record_bytes=2_000_000))
+    records, refused = read(file, ReadLimits(block_bytes=50_000, max_record_bytes=2_000_000))
     assert list(records.values()) == ["{}\n"]
     assert [(code, length) for code, _, length in refused.values()] == [("record.too_long", len(long))] * 2

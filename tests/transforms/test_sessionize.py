@@ -33,7 +33,9 @@ class Session:
 
 
 def run(events: list[Event], **options: object) -> Sessions:
-    columns = [np.array([getattr(e, name) for e in events], np.int64) for name in ("customer", "device", "time", "source")]
+    columns = [
+        np.array([getattr(e, name) for e in events], np.int64) for name in ("customer", "device", "time", "source")
+    ]
     return sessionize(*columns, np.array([e.in_session for e in events], bool), **options)
 
 
@@ -66,7 +68,20 @@ def read_slowly(events: list[Event], gap: int, longest: int, most: int, by_sourc
 
 
 pauses = st.sampled_from(
-    [0, 1, SECOND, 10 * MINUTE, 29 * MINUTE, GAP_US - 1, GAP_US, GAP_US + 1, 45 * MINUTE, 2 * HOUR - 1, 2 * HOUR, 5 * HOUR]
+    [
+        0,
+        1,
+        SECOND,
+        10 * MINUTE,
+        29 * MINUTE,
+        GAP_US - 1,
+        GAP_US,
+        GAP_US + 1,
+        45 * MINUTE,
+        2 * HOUR - 1,
+        2 * HOUR,
+        5 * HOUR,
+    ]
 )
 
 
@@ -82,7 +97,7 @@ def timelines(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(timelines(), st.booleans(), st.integers(2, 6), st.sampled_from([1, 20 * MINUTE, HOUR, 2 * HOUR, LONGEST_US]))
 def test_reads_like_the_rules(events: list[Event], by_source: bool, most: int, longest: int) -> None:
     with mock.patch.object(module, "MOST_EVENTS", most), mock.patch.object(module, "LONGEST_US", longest):
@@ -124,7 +139,9 @@ def test_a_long_pause_after_a_day_truncates_nothing() -> None:
     assert found.is_truncated.tolist() == [False, False], "the event would not have stayed anyhow"
 
 
-@pytest.mark.parametrize(("events", "sizes"), [(10_000, [10_000]), (10_001, [10_000, 1]), (20_001, [10_000, 10_000, 1])])
+@pytest.mark.parametrize(
+    ("events", "sizes"), [(10_000, [10_000]), (10_001, [10_000, 1]), (20_001, [10_000, 10_000, 1])]
+)
 def test_the_10001st_event_starts_a_session(events: int, sizes: list[int]) -> None:
     found = run(every(*range(events)))
     assert found.events.tolist() == sizes

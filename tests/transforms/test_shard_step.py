@@ -37,7 +37,9 @@ class Add(ShardStep):
 def test_a_step_adds_tables() -> None:
     with Pipeline() as pipeline:
         shards = pipeline | beam.Create([ShardTables(a=pa.table({"n": [n]})) for n in (1, 2)])
-        found = shards | Add(Rules(10)) | beam.Map(lambda shard: (shard["a"]["n"][0].as_py(), shard["b"]["n"][0].as_py()))
+        found = (
+            shards | Add(Rules(10)) | beam.Map(lambda shard: (shard["a"]["n"][0].as_py(), shard["b"]["n"][0].as_py()))
+        )
         assert_that(found, equal_to([(1, 12), (2, 13)]))
 
 

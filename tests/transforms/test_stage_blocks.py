@@ -20,7 +20,9 @@ TIME = pa.timestamp("us", "UTC")
 
 
 def test_a_block_comes_back_with_its_source(tmp_path: Path) -> None:
-    events = pa.table({"event_id": ["a", "é"], "occurred_at": pa.array([T0, T0], TIME), "contract": pa.array([1, 2], pa.int16())})
+    events = pa.table(
+        {"event_id": ["a", "é"], "occurred_at": pa.array([T0, T0], TIME), "contract": pa.array([1, 2], pa.int16())}
+    )
     events = events.replace_schema_metadata({"source": "web"})
     write_block(events, str(tmp_path / "block"))
     found = read_block(str(tmp_path / "block"))

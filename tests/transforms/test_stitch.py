@@ -10,9 +10,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.contracts import RESERVED
 from transforms.batches import drop_null_columns
 from transforms.sessionize import GAP_US
-from transforms.stitch import StitchRules, stitch
+from transforms.stitch import WORKING, StitchRules, stitch
 
 Row = dict[str, Any]
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -91,7 +92,7 @@ def read_slowly(rows: list[Row]) -> list[Row]:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(rows_of_all, st.randoms(use_true_random=False))
 def test_reads_like_the_rules_in_any_order_and_any_cut(steps: Any, rows: list[Row], chance: Any) -> None:
     rows = [{**row, "event_id": f"e{number:02}"} for number, row in enumerate(rows)]
@@ -147,7 +148,9 @@ def test_the_table_of_sessions(steps: Any) -> None:
         visit(50, event_id="f", anonymous_id="d1", source_session_id="t"),
     ]
     shard = steps.stitch(rows)
-    of_row = dict(zip(shard["touchpoints"]["event_id"].to_pylist(), shard["touchpoints"]["session_id"].to_pylist(), strict=True))
+    of_row = dict(
+        zip(shard["touchpoints"]["event_id"].to_pylist(), shard["touchpoints"]["session_id"].to_pylist(), strict=True)
+    )
     assert of_row == {"a": "s:a", "b": "s:b", "c": "s:a", "no session": None, "d": "s:a", "e": "s:a", "f": "s:f"}
     assert shard["sessions"].schema.names == [*steps.tables["sessions"].schema.names, "customer_no"]
     first, second, third = shard["sessions"].to_pylist()
@@ -169,6 +172,12 @@ def test_the_settings_of_sessions(steps: Any) -> None:
 
 def test_the_version_of_the_contract_is_written_to_every_row(steps: Any) -> None:
     assert touchpoints(steps, [{"type": "site_visit", "at": START}], "schema_version") == ["1-0-0"]
+
+
+def test_no_field_of_an_event_can_have_the_name_of_a_working_column(steps: Any) -> None:
+    assert {name for name, _ in WORKING} <= RESERVED
+    added = set(steps.journeys([{"type": "site_visit", "at": START}], START)["touchpoints"].column_names)
+    assert added - set(steps.contracts.fields) <= RESERVED
 
 
 def test_a_shard_without_events(steps: Any) -> None:

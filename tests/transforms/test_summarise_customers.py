@@ -93,10 +93,16 @@ def test_a_subscriber_at_as_of(steps: Any, as_of: str, subscribed: bool) -> None
 
 
 def test_money_in_two_currencies(steps: Any) -> None:
-    rows = [{"type": "purchase", "at": "2026-12-01", "currency": c, "amount": "1", "order_id": c} for c in ("EUR", "CHF")]
+    rows = [
+        {"type": "purchase", "at": "2026-12-01", "currency": c, "amount": "1", "order_id": c} for c in ("EUR", "CHF")
+    ]
     rows += [{"type": "purchase", "at": "2026-12-01", "who": "bob", "amount": "2"}]
     found = customers(steps, rows)
-    assert (found["ann"]["revenue"], found["ann"]["currency"], len(found["ann"]["revenue_by_currency"])) == (None, None, 2)
+    assert (found["ann"]["revenue"], found["ann"]["currency"], len(found["ann"]["revenue_by_currency"])) == (
+        None,
+        None,
+        2,
+    )
     assert (found["bob"]["revenue"], found["bob"]["currency"]) == (Decimal(2), "EUR")
 
 

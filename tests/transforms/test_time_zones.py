@@ -18,7 +18,7 @@ ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Pacific/Apia", "Asia/Kathm
 HOUR = 3_600_000_000
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.sampled_from(ZONES),
     st.lists(st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2037, 12, 30)), min_size=1, max_size=8),
@@ -31,9 +31,7 @@ def test_the_month_is_the_local_one(zone: str, local: list[datetime.datetime], s
     moments += [micros(datetime.datetime(t.year, t.month, 1, tzinfo=info)) + shift for t in local]
     moments += [moments[0] + shift * HOUR]
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    expected = [
-        (epoch + datetime.timedelta(microseconds=m)).astimezone(info).date().replace(day=1) for m in moments
-    ]
+    expected = [(epoch + datetime.timedelta(microseconds=m)).astimezone(info).date().replace(day=1) for m in moments]
     assert Months(zone).of(np.array(moments)).to_pylist() == expected
 
 
@@ -58,14 +56,22 @@ def test_a_month_begins_at_its_local_midnight(zone: str, day: datetime.date, utc
 
 def test_a_column_keeps_its_nulls(microseconds: Any) -> None:
     times = [None, microseconds("2026-02-01"), None, microseconds("2025-12-31 23:59:59.999999"), None]
-    column = pa.chunked_array([pa.array(times[:2], pa.timestamp("us", "UTC")), pa.array(times[2:], pa.timestamp("us", "UTC"))])
+    column = pa.chunked_array(
+        [pa.array(times[:2], pa.timestamp("us", "UTC")), pa.array(times[2:], pa.timestamp("us", "UTC"))]
+    )
     found = Months("UTC").of_column(column)
     assert found.to_pylist() == [None, datetime.date(2026, 2, 1), None, datetime.date(2025, 12, 1), None]
-    assert Months("UTC").of_column(pa.chunked_array([pa.nulls(2, pa.timestamp("us", "UTC"))])).to_pylist() == [None, None]
+    assert Months("UTC").of_column(pa.chunked_array([pa.nulls(2, pa.timestamp("us", "UTC"))])).to_pylist() == [
+        None,
+        None,
+    ]
 
 
 def test_the_months_between_two_moments() -> None:
-    low, high = (datetime.datetime(2025, 11, 30, 23, 30, tzinfo=datetime.UTC), datetime.datetime(2026, 2, 1, tzinfo=datetime.UTC))
+    low, high = (
+        datetime.datetime(2025, 11, 30, 23, 30, tzinfo=datetime.UTC),
+        datetime.datetime(2026, 2, 1, tzinfo=datetime.UTC),
+    )
     assert Months("UTC").between(low, high)[0] == [datetime.date(2025, 11, 1), *(
         datetime.date(y, m, 1) for y, m in ((2025, 12), (2026, 1), (2026, 2))
     )]  # fmt: skip
@@ -80,4 +86,7 @@ def test_next_month() -> None:
 def test_micros_loses_nothing() -> None:
     zone = datetime.timezone(datetime.timedelta(hours=5, minutes=45))
     assert micros(datetime.datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=datetime.UTC)) == -1
-    assert micros(datetime.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=zone)) == 253_402_300_799_999_999 - 20_700_000_000
+    assert (
+        micros(datetime.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=zone))
+        == 253_402_300_799_999_999 - 20_700_000_000
+    )

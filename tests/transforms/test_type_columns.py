@@ -71,7 +71,7 @@ texts = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(FIELDS), st.lists(texts, min_size=1, max_size=30))
 @example("load_ms", ["+5"])
 @example("quantity", ["+5", "5."])
@@ -159,7 +159,11 @@ def test_values_that_a_column_of_the_right_kind_may_hold(
         ("quantity", pa.array([True]), "column quantity is bool; the contract wants whole number"),
         ("channel", pa.array([1.5]), "column channel is double; the contract wants string"),
         ("channel", pa.array([["a"]]), "column channel is list.*; the contract wants string"),
-        ("occurred_at", pa.array([T0]), r"column occurred_at is timestamp\[us\] \(no time zone\); the contract wants RFC 3339"),
+        (
+            "occurred_at",
+            pa.array([T0]),
+            r"column occurred_at is timestamp\[us\] \(no time zone\); the contract wants RFC 3339",
+        ),
         ("occurred_at", pa.array([1_767_225_600]), "column occurred_at is int64"),
         ("amount", pa.array([T0]), "column amount is timestamp"),
     ],

@@ -1,0 +1,81 @@
+"""Imports run one way, and only what needs Beam brings it: `schemas` <- `transforms` <- `pipelines`."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: What each package may import of our own.
+MAY_IMPORT = {
+    "schemas": {"schemas"},
+    "transforms": {"schemas", "transforms"},
+    "pipelines": {"schemas", "transforms", "pipelines"},
+}
+MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, package) of every import in a module, those inside of functions and of `if TYPE_CHECKING` too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import; name the package"
+            yield node.lineno, (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_run_one_way(module: Path) -> None:
+    allowed = MAY_IMPORT[module.parts[0]]
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for line, name in imports(ROOT / module)
+        if name in MAY_IMPORT and name not in allowed
+    ]
+    assert not wrong
+    assert not [line for line, name in imports(ROOT / module) if name == "tests"]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.parts[0] == "schemas"], ids=str)
+def test_schemas_know_nothing_of_beam_and_duckdb(module: Path) -> None:
+    assert not {name for _, name in imports(ROOT / module)} & {"apache_beam", "duckdb"}
+
+
+def test_there_is_something_to_hold() -> None:
+    packages = [module.parts[0] for module in MODULES]
+    assert all(packages.count(package) > 3 for package in MAY_IMPORT)
+    assert ("transforms", "schemas") in {(m.parts[0], n) for m in MODULES for _, n in imports(ROOT / m)}
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top packages that a fresh Python has loaded after some code."""
+    command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import schemas.contracts, schemas.tables, schemas.dictionary, schemas.source_descriptions",
+        "import pipelines.cli",
+        "import pipelines.query",
+        "from pipelines.cli import status_of; assert status_of(['--help']) == 0",
+        "from pipelines.cli import status_of; assert status_of(['metrics']) == 0",
+        "from pipelines.cli import status_of; assert status_of(['metrics', 'aov']) == 0",
+        "from pipelines.cli import status_of; assert status_of(['query', '--lake', 'no-such-lake', 'select 1']) == 2",
+    ],
+)
+def test_beam_is_only_loaded_where_it_is_needed(code: str) -> None:
+    loaded = loaded_by(code)
+    assert not loaded & {"apache_beam", "transforms"}, "Beam takes seconds to load"
+
+
+def test_beam_is_seen_where_it_is_loaded() -> None:
+    assert {"apache_beam", "transforms"} <= loaded_by("import transforms.batches")
