@@ -150,8 +150,8 @@ _CUSTOMERS = Table(
 _TICKETS = Table(
     "tickets",
     "Support tickets from opening to resolution.",
-    "one ticket in its source",
-    ("source", "ticket_id"),
+    "one ticket of a customer in its source",
+    ("customer_key", "source", "ticket_id"),
     (
         Column("ticket_id", TEXT, "Identifier of the ticket in its source."),
         Column("source", TEXT, "The source that names the ticket; null where events name none."),
@@ -175,8 +175,8 @@ _TICKETS = Table(
 _SUBSCRIPTIONS = Table(
     "subscriptions",
     "Subscriptions from start to end.",
-    "one subscription in its source",
-    ("source", "subscription_id"),
+    "one subscription of a customer in its source",
+    ("customer_key", "source", "subscription_id"),
     (
         Column("subscription_id", TEXT, "Identifier of the subscription in its source."),
         Column("source", TEXT, "The source that names the subscription; null where events name none."),

@@ -67,7 +67,7 @@ def run_uncut(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple
 
 @hypothesis.given(seed=st.integers(1, 3), cut=cuts)
 @hypothesis.settings(
-    max_examples=7,
+    max_examples=6,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # a smaller example is not worth the minutes
 )
 @hypothesis.example(seed=1, cut=Cut(1, ("jsonl", "jsonl.gz", "jsonl.zst"), 300, 7, 40))

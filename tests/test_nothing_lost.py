@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import duckdb
 import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,7 +129,7 @@ def contracts() -> Contracts:
 
 
 @pytest.fixture(scope="module")
-def connections() -> Iterator[list[duckdb.DuckDBPyConnection]]:
+def connections() -> Iterator[list[Any]]:
     """One connection, in a list: hypothesis keeps what it was given, and DuckDB complains of what outlives it."""
     connections = [duck.connect()]
     yield connections
@@ -192,7 +191,7 @@ def test_every_record_of_a_spoilt_file_is_accounted_for(
     seed: int,
     block_bytes: int,
     contracts: Contracts,
-    connections: list[duckdb.DuckDBPyConnection],
+    connections: list[Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     rng = random.Random(seed)
@@ -221,7 +220,7 @@ UNREADABLE = ("json.malformed", "encoding.invalid")
 
 
 def sort_out(
-    path: Path, form: str, limits: ReadLimits, contracts: Contracts, connection: duckdb.DuckDBPyConnection
+    path: Path, form: str, limits: ReadLimits, contracts: Contracts, connection: Any
 ) -> tuple[Counter[str], list[dict[str, Any]]]:
     """What the steps up to validation make of a file, without Beam: the counts by name, and the quarantined rows."""
     count: Counter[str] = Counter()
