@@ -216,6 +216,14 @@ def test_an_order_at_the_very_moment_of_the_lapse_still_counts(steps: Any) -> No
     assert [s for s, _ in spells(steps, orders(INACTIVITY + MICROSECOND), as_of)] == ["purchase", "churned", "loyalty"]
 
 
+def test_thirty_days_after_the_first_order_use_is_no_onboarding_any_more(steps: Any) -> None:
+    rows = [
+        {"type": "purchase", "at": START},
+        *({"type": "product_usage", "at": START + p} for p in (TRIAL, TRIAL + MICROSECOND)),
+    ]
+    assert [s for s, _ in spells(steps, rows, START + INACTIVITY - DAY)] == ["purchase", "onboarding", "usage"]
+
+
 def test_a_later_line_of_an_order_puts_off_no_lapse(steps: Any) -> None:
     rows = [
         {"type": "purchase", "at": START, "order_id": "o"},

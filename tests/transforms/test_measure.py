@@ -254,6 +254,14 @@ def test_each_currency_has_its_rows_and_the_customers_count_in_each(steps: Any) 
     }  # fmt: skip
 
 
+def test_who_is_not_known_is_no_customer_but_pays(steps: Any) -> None:
+    rows = [buys("2026-01-05", amount="10")] + [buys(f"2026-01-{day}", "anon:c", amount="20") for day in ("06", "07")]
+    found = steps.metrics(rows, "2026-01-31", "repurchase_rate", "orders", "revenue", "arpu", "new_customers")
+    assert values(found, "repurchase_rate")[None] == 0
+    assert (values(found, "orders")[None], values(found, "new_customers")[None]) == (3, 1)
+    assert (values(found, "revenue", "EUR")[None], values(found, "arpu", "EUR")[None]) == (50, 50)
+
+
 def test_refunds_lower_no_order_value(steps: Any) -> None:
     rows = [
         buys("2026-01-05", order_id="o", amount="30"),

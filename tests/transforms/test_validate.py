@@ -230,6 +230,28 @@ def test_codes(steps: Any, fields: Event, broken: Broken) -> None:
     assert one(steps, line) == broken
 
 
+@pytest.mark.parametrize(
+    ("event_type", "fields", "broken"),
+    [
+        ("refund", {"amount": 0}, {("field.range", "amount")}),
+        ("refund", {"amount": 0.0001}, set()),
+        ("purchase", {"amount": 0}, set()),
+        ("purchase", {"amount": -0.0001}, {("field.range", "amount")}),
+        ("renewal", {"amount": 0, "period_months": 0}, {("field.range", "period_months")}),
+        ("renewal", {"amount": 0, "period_months": 1}, set()),
+        ("review", {"rating": 1, "scale_min": 1, "scale_max": 5}, set()),
+        ("review", {"rating": 5, "scale_min": 1, "scale_max": 5}, set()),
+        ("review", {"rating": 0.9, "scale_min": 1, "scale_max": 5}, {("field.range", "rating")}),
+        ("review", {"rating": 5.1, "scale_min": 1, "scale_max": 5}, {("field.range", "rating")}),
+        ("review", {"rating": 3, "scale_min": 3, "scale_max": 3}, {("field.range", "scale_min")}),
+        ("review", {"rating": 3, "scale_min": 3, "scale_max": 3.5}, set()),
+    ],
+)
+def test_limits(steps: Any, event_type: str, fields: Event, broken: Broken) -> None:
+    event = visit(event_type=event_type, order_id="o", subscription_id="s", currency="EUR", **fields)
+    assert one(steps, event) == broken
+
+
 def test_a_currency_is_three_capitals_and_nothing_else(steps: Any) -> None:
     order = visit(event_type="purchase", order_id="o", amount=1, currency="EUR\n")
     assert one(steps, order) == {("field.range", "currency")}
