@@ -14,7 +14,16 @@ from pathlib import Path
 COMMAND = (sys.executable, "-c", "from pipelines.cli import main; main()")
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pipelines.cli", "pipelines.run", "pipelines.progress", "pipelines.summary", __name__])
+_FORKS.set_forkserver_preload(
+    [
+        "apache_beam.runners.portability.fn_api_runner.fn_runner",
+        "pipelines.cli",
+        "pipelines.run",
+        "pipelines.progress",
+        "pipelines.summary",
+        __name__,
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def _cell(value: object) -> str:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=30)
 @hypothesis.given(seed=st.integers(0, 1 << 30), block_bytes=st.sampled_from((100, 1000, 1 << 20)))
 def test_every_record_of_a_spoilt_file_is_accounted_for(
     form: str,
