@@ -148,7 +148,7 @@ def parcours() -> None:
 @click.option(
     "--identity-policy",
     type=click.Choice(["device_split", "last_auth", "none"]),
-    help="How a device's unidentified events find their customer. No effect yet. Default: device_split.",
+    help="How a device's unidentified events find their customer. Default: device_split.",
 )
 @_reads_events
 def run(

@@ -15,11 +15,14 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
+from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
+from transforms.map_identities import BusiestCustomers, MapIdentities
 from transforms.map_source import MapSource, SourceMapping
 from transforms.measure import Measure, MeasureRules
 from transforms.quarantine_examples import QuarantineExamples
 from transforms.read_blocks import InputFile, ReadBlocks
+from transforms.resolve_identity import ResolveIdentity
 from transforms.stage_blocks import StageBlocks
 from transforms.stitch import Stitch, StitchRules
 from transforms.summarise_customers import CustomerRules, SummariseCustomers
@@ -37,6 +40,7 @@ class Plan:
     tables: Mapping[str, Table]
     read: ReadLimits
     limits: Limits
+    identity: IdentityRules
     stitch: StitchRules
     entities: EntityRules
     stages: StageRules
@@ -56,7 +60,9 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     accepted = _accept(pipeline, plan)
     staged = accepted["events"] | "StageBlocks" >> StageBlocks(plan.blocks, plan.shards)
     duplicates = staged["identifiers"] | "FindDuplicates" >> FindDuplicates(plan.contracts, plan.shards)
-    loaded = (staged["staged"], duplicates) | "LoadByCustomer" >> LoadByCustomer(plan.shards)
+    known = (staged["staged"], duplicates) | "WithDuplicates" >> beam.Flatten()
+    identity = known | "ResolveIdentity" >> ResolveIdentity(plan.identity, plan.shards)
+    loaded = identity["answers"] | "LoadByCustomer" >> LoadByCustomer(plan.identity, plan.shards)
     shards = (
         loaded["shards"]
         | "Stitch" >> Stitch(plan.contracts, plan.stitch)
@@ -65,6 +71,7 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "BuildJourneys" >> BuildJourneys(plan.journeys)
         | "FindFriction" >> FindFriction(plan.friction)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
+        | "MapIdentities" >> MapIdentities(None)
     )
     measured = shards | "Measure" >> Measure(
         plan.measure, plan.tables["lifecycle_metrics"], plan.tables["stage_transitions"]
@@ -72,11 +79,12 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         shards | "WriteShards" >> WriteShards(plan.tables, plan.folder),
-        (measured, quarantine)
+        (measured, quarantine, identity["decisions"])
         | "WholeTables" >> beam.Flatten()
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()
-    tallies = (accepted["tallies"], loaded["tallies"]) | "Tallies" >> beam.Flatten()
+    busiest = shards | "BusiestCustomers" >> BusiestCustomers()
+    tallies = (accepted["tallies"], identity["tallies"], loaded["tallies"], busiest) | "Tallies" >> beam.Flatten()
     {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(
         plan.listings
     )

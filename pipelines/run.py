@@ -38,6 +38,7 @@ from transforms.build_journeys import JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
+from transforms.identities import IdentityRules
 from transforms.measure import MeasureRules
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
@@ -182,7 +183,19 @@ def make_plan(
         contracts=contracts,
         tables=tables(contracts),
         read=ReadLimits(settings.block_bytes, settings.max_record_bytes, settings.quarantine_raw_cap),
-        limits=Limits(micros(as_of), micros(settings.earliest), settings.quarantine_raw_cap, settings.exclude),
+        limits=Limits(
+            micros(as_of),
+            micros(settings.earliest),
+            settings.quarantine_raw_cap,
+            settings.exclude,
+            settings.ignored_identifiers,
+        ),
+        identity=IdentityRules(
+            settings.identity_policy,
+            settings.max_customers_per_device,
+            settings.ignored_identifiers,
+            contracts.session_types,
+        ),
         stitch=StitchRules(settings.session_gap_minutes * 60_000_000, settings.sessions == "source"),
         entities=EntityRules(as_of),
         stages=StageRules(stages, as_of, settings.inactivity_days),

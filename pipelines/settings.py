@@ -57,6 +57,11 @@ def _file(path: str) -> str:
     return path
 
 
+def _words(value: object) -> object:
+    """TOML has lists, a frozen model holds tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -69,6 +74,7 @@ Moment = Annotated[datetime, BeforeValidator(parse_time)]
 Folder = Annotated[str, AfterValidator(_folder)]
 File = Annotated[str, AfterValidator(_file)]
 Zone = Annotated[str, AfterValidator(_zone)]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_words)]
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
 
 _PATHS = ("contracts", "sources", "metrics", "friction", "stages")
@@ -88,7 +94,13 @@ class Settings(BaseModel):
         description="The moment taken as now; later events wait for a later run. None: the clock.",
     )
     identity_policy: IdentityPolicy = Field(
-        default="device_split", description="How a device's unidentified events find their customer. No effect yet."
+        default="device_split", description="How a device's unidentified events find their customer."
+    )
+    max_customers_per_device: int = Field(
+        default=5, ge=1, le=1_000_000, description="A device of more customers is a kiosk and tells nobody's customer."
+    )
+    ignored_identifiers: Words = Field(
+        default=(), description="Further values of identifiers that mean nobody, beside null, unknown, 0000 and others."
     )
     contracts: Folder | None = Field(default=None, description="Folder of your own event types.")
     sources: Folder | None = Field(default=None, description="Folder of your own source descriptions.")

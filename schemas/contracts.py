@@ -50,21 +50,14 @@ _PROPERTY = frozenset(
         "x-at-least-field", "x-at-most-field", "x-less-than-field",
     )
 )  # fmt: skip
-#: Names that the tables and the steps give to columns of their own.
-RESERVED = frozenset(
-    (
-        "customer_key", "seq", "is_known", "session_id", "journey_no", "stage", "extra", "contract", "fingerprint",
-        "customer_no", "session_no", "visits_before", "orders_before", "order_no", "opens_order", "order_row",
-        "first_order_at", "journey_id", "month", "row_no", "record_no", "record_key",
-    )
-)  # fmt: skip
 _NUMBERS = frozenset(("int64", "double", "decimal128(18, 4)"))
 #: Names of columns that the steps add to an event, published or not: a field of the same name would be lost.
 RESERVED = frozenset(
     (
         "customer_key", "is_known", "seq", "session_id", "journey_no", "stage", "extra", "contract", "fingerprint",
         "customer_no", "session_no", "visits_before", "orders_before", "order_no", "opens_order", "order_row",
-        "first_order_at", "journey_id", "month", "record_no", "record_key",
+        "first_order_at", "journey_id", "month", "row_no", "record_no", "record_key", "identity_rule",
+        "ignored_identifiers", "starts_session", "owner_key", "is_copy",
     )
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")

@@ -150,8 +150,8 @@ _CUSTOMERS = Table(
 _TICKETS = Table(
     "tickets",
     "Support tickets from opening to resolution.",
-    "one ticket of a customer in its source",
-    ("customer_key", "source", "ticket_id"),
+    "one ticket in its source",
+    ("source", "ticket_id"),
     (
         Column("ticket_id", TEXT, "Identifier of the ticket in its source."),
         Column("source", TEXT, "The source that names the ticket; null where events name none."),
@@ -175,8 +175,8 @@ _TICKETS = Table(
 _SUBSCRIPTIONS = Table(
     "subscriptions",
     "Subscriptions from start to end.",
-    "one subscription of a customer in its source",
-    ("customer_key", "source", "subscription_id"),
+    "one subscription in its source",
+    ("source", "subscription_id"),
     (
         Column("subscription_id", TEXT, "Identifier of the subscription in its source."),
         Column("source", TEXT, "The source that names the subscription; null where events name none."),
@@ -256,6 +256,38 @@ _LIFECYCLE_METRICS = Table(
         Column("status", TEXT, "final, or provisional while the period is not over or late outcomes can still arrive."),
     ),
 )
+_IDENTITY_MAP = Table(
+    "identity_map",
+    "Which identifiers each customer was seen with, and when.",
+    "one identifier of a customer",
+    ("customer_key", "identifier_kind", "identifier"),
+    (
+        Column("identifier_kind", TEXT, "customer_id, email, anonymous_id, ticket_id, subscription_id or order_id."),
+        Column("identifier", TEXT, "The identifier; of a ticket, subscription or order `<source>:<id>`."),
+        _CUSTOMER,
+        Column("valid_from", TIME, "Time of the customer's first event that carries it, UTC."),
+        Column("valid_to", TIME, "Time of the customer's last event that carries it, UTC."),
+        Column("n_events", WHOLE, "Number of the customer's events that carry it."),
+    ),
+)
+IDENTITY_DECISIONS = Table(
+    "identity_decisions",
+    "Identifiers that were refused as a link between events: shared e-mails, kiosks, values that mean nobody.",
+    "one identifier",
+    ("kind", "identifier"),
+    (
+        Column("kind", TEXT, "customer_id, email, anonymous_id, ticket_id, subscription_id or order_id."),
+        Column("identifier", TEXT, "The identifier; the value itself where it means nobody."),
+        Column("decision", TEXT, "refused (it links nothing) or ignored (taken as absent)."),
+        Column(
+            "reason",
+            TEXT,
+            "shared_email (several customer_ids), kiosk (more customers than `max_customers_per_device`) or means_nobody.",
+        ),
+        Column("n_customers", WHOLE, "Customers that the e-mail or device was seen with; null where it was ignored."),
+        Column("n_events", WHOLE, "Number of accepted events that carry it."),
+    ),
+)  # fmt: skip
 _QUARANTINE = Table(
     "quarantine",
     "Records and events that broke a rule, with every rule they broke.",
@@ -304,7 +336,7 @@ def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _TICKETS, _SUBSCRIPTIONS,
-        _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _QUARANTINE, _RUNS,
+        _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE, _RUNS,
     )  # fmt: skip
     return {table.name: table for table in everything}
 
@@ -326,6 +358,17 @@ def _touchpoints(contracts: Contracts) -> Table:
             Column("seq", WHOLE, "1, 2, ... in the customer, by (occurred_at, event_id)."),
             *(column(name) for name in contracts.envelope),
             Column("is_known", FLAG, "True if customer_key comes from a customer_id or an e-mail."),
+            Column(
+                "identity_rule",
+                TEXT,
+                "How the event found its customer: customer_id, linked_email, entity, email, device, shared_email, "
+                "anonymous_id or entity_id.",
+            ),
+            Column(
+                "ignored_identifiers",
+                TEXT,
+                "Identifiers that were sent with a value that means nobody, as JSON; else null.",
+            ),
             Column("session_id", TEXT, "The session of the event; null for types that are no session events."),
             Column("journey_no", WHOLE, "The journey of the event in the customer."),
             Column("stage", TEXT, "The customer's stage with this event; null before any event that gives one."),

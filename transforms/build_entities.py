@@ -6,18 +6,19 @@ import datetime
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms import duck
-from transforms.batches import ShardTables
+from transforms.batches import ShardTables, with_columns
+from transforms.find_owners import LIFE
 from transforms.shard_step import ShardStep
 
-_TICKET_COLUMNS = (
-    "customer_no", "customer_key", "source", "ticket_id", "seq", "occurred_at", "event_id", "event_type", "author", "public",
-    "topic", "priority", "team", "self_service",
-)  # fmt: skip
-_SUBSCRIPTION_COLUMNS = (
-    "customer_no", "customer_key", "source", "subscription_id", "seq", "occurred_at", "event_type", "amount",
-    "currency", "period_months", "plan", "auto_renews", "reason", "voluntary", "outcome", "kind",
+_COLUMNS = (
+    "customer_no", "customer_key", "source", "seq", "occurred_at", "event_id", "event_type",
+    "ticket_id", "author", "public", "topic", "priority", "team", "self_service",
+    "subscription_id", "amount", "currency", "period_months", "plan", "auto_renews", "reason", "voluntary", "outcome", "kind",
 )  # fmt: skip
 
 
@@ -26,16 +27,32 @@ class EntityRules:
     as_of: datetime.datetime
 
 
+def entity_events(touchpoints: pa.Table, copies: pa.Table) -> pa.Table:
+    """The events of the shard's tickets and subscriptions, in the order `event_no`; and closed accounts.
+
+    Without those of entities that belong to other customers, with `copies` of those that other customers have. An entity
+    whose id means nobody is none: nobody can tell it from another.
+    """
+    types = pa.array([*(name for life in LIFE.values() for name in life), "account_closed"])
+    own = pc.and_(pc.is_in(touchpoints["event_type"], types), pc.is_null(touchpoints["owner_key"]))
+    if touchpoints["ignored_identifiers"].null_count < len(touchpoints):
+        nobody = pc.match_substring_regex(touchpoints["ignored_identifiers"], '"(ticket|subscription)_id":')
+        own = pc.and_(own, pc.invert(nobody.fill_null(False)))
+    events = touchpoints.select(_COLUMNS).filter(own)
+    if copies.num_rows:
+        events = pa.concat_tables(
+            (events, with_columns(copies, {"seq": pa.nulls(len(copies), pa.int64())}).select(_COLUMNS))
+        )
+        by = [(name, "ascending") for name in ("customer_no", "occurred_at", "event_id")]
+        events = events.sort_by(by)
+    return with_columns(events, {"event_no": pa.array(np.arange(len(events)) + 1)})
+
+
 def build_entities(shard: ShardTables, rules: EntityRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
     """Adds `tickets` and `subscriptions`, each with customer_no."""
-    touchpoints = shard["touchpoints"]
-    tickets = duck.select(connection, duck.read_sql("tickets"), {"touchpoints": touchpoints.select(_TICKET_COLUMNS)})
-    subscriptions = duck.select_windows(
-        connection,
-        duck.read_sql("subscriptions"),
-        {"touchpoints": touchpoints.select(_SUBSCRIPTION_COLUMNS)},
-        {"as_of": rules.as_of},
-    )
+    events = {"entity_events": entity_events(shard["touchpoints"], shard["copies"])}
+    tickets = duck.select(connection, duck.read_sql("tickets"), events)
+    subscriptions = duck.select_windows(connection, duck.read_sql("subscriptions"), events, {"as_of": rules.as_of})
     return ShardTables(shard, tickets=tickets, subscriptions=subscriptions)
 
 

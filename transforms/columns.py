@@ -29,6 +29,13 @@ def valid_mask(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.asarray(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
 
 
+def valid_true(values: pa.ChunkedArray) -> np.ndarray:
+    """bool[n]: which values are there and true."""
+    if values.null_count == len(values):
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(values.fill_null(False).to_numpy())
+
+
 def first_bytes(values: pa.Array) -> np.ndarray:
     """uint8[n]: the first byte of each text; 0 where it is empty or null."""
     return byte_at(values, np.arange(len(values)), 0)

@@ -1,14 +1,13 @@
 """An event_id stands at most once, over the whole input.
 
 The copy kept is the earliest by (occurred_at, received_at with nulls last, a 128-bit hash of the typed contract
-fields in schema order, the same of `extra`). The hash is only worked out where the times tie: for those rows alone
-their staged blocks are opened again.
+fields in schema order, the same of `extra` and of ignored identifiers). The hash is only worked out where the times tie:
+for those rows alone their staged blocks are opened again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 import apache_beam as beam
 import duckdb
@@ -17,18 +16,18 @@ import pyarrow as pa
 
 from schemas.contracts import Contracts
 from transforms import duck
+from transforms.answers import BLOCK, DUPLICATE, answers, by_block, in_block
 from transforms.batches import keyed_tables, split_by_shard
 from transforms.columns import texts
 from transforms.hashing import murmur3_128
 from transforms.stage_blocks import IDENTIFIERS, read_block, shard_of_id
 
-ROWS = pa.schema([("row", pa.int32())])
 #: Rows of one block whose times tie with another copy's, with the group that they tie in.
 TIES = pa.schema([("row", pa.int32()), ("id_high", pa.uint64()), ("id_low", pa.uint64())])
 #: Ties with the hashes that break them.
 CONTENTS = pa.schema(
     [
-        ("block", pa.dictionary(pa.int32(), pa.string())),
+        ("block", BLOCK),
         ("row", pa.int32()),
         ("id_high", pa.uint64()),
         ("id_low", pa.uint64()),
@@ -85,13 +84,13 @@ def hash_contents(
         for name in contracts.fields
         if name in rows.column_names
     ]
-    extra = "coalesce(extra, '')" if "extra" in rows.column_names else "''"
+    others = {"extra": "extra", "ignored_identifiers": "' ignored ' || ignored_identifiers"}
+    extra = f"concat('', {', '.join(sql for name, sql in others.items() if name in rows.column_names) or 'null'})"
     answer = duck.select(connection, f"select concat({', '.join(parts)}) as fields, {extra} as extra from rows_of_block",
                          {"rows_of_block": rows})  # fmt: skip
-    block = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([path]))
     return pa.table(
         [
-            block,
+            in_block(path, len(rows)),
             *(ties[c] for c in TIES.names),
             *murmur3_128(texts(answer["fields"])),
             *murmur3_128(texts(answer["extra"])),
@@ -109,26 +108,16 @@ def break_ties(contents: pa.Table) -> pa.Table:
     return contents.take(pa.array(order[~first]))
 
 
-def _by_block(table: pa.Table, schema: pa.Schema) -> Iterator[tuple[str, pa.Table]]:
-    """Cut rows by the block they lie in."""
-    if not table.num_rows:
-        return
-    table = table.unify_dictionaries().combine_chunks()
-    block = table["block"].chunk(0)
-    codes = block.indices.to_numpy(zero_copy_only=False)
-    order = np.argsort(codes, kind="stable")
-    table = table.select(schema.names).take(pa.array(order)).combine_chunks()
-    bounds = np.flatnonzero(np.concatenate(([True], codes[order][1:] != codes[order][:-1], [True])))
-    for start, stop in pairwise(bounds):
-        yield block.dictionary[int(codes[order[start]])].as_py(), table.slice(start, stop - start)
+def _duplicates(rows: pa.Table) -> pa.Table:
+    return answers(DUPLICATE, rows, row=rows["row"])
 
 
 class _FindDuplicates(beam.DoFn):
     def process(self, shard: tuple[int, Iterable[pa.Table]]) -> Iterator[beam.pvalue.TaggedOutput]:
         later, ties = find_duplicates(pa.concat_tables(t.select(IDENTIFIERS.names) for t in shard[1]))
-        for path, rows in _by_block(later, ROWS):
+        for path, rows in by_block(_duplicates(later)):
             yield beam.pvalue.TaggedOutput("duplicates", (path, rows))
-        for path, rows in _by_block(ties, TIES):
+        for path, rows in by_block(ties, TIES):
             yield beam.pvalue.TaggedOutput("ties", (path, rows))
 
 
@@ -148,11 +137,11 @@ class _HashContents(beam.DoFn):
 
 class _BreakTies(beam.DoFn):
     def process(self, shard: tuple[int, Iterable[pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
-        yield from _by_block(break_ties(pa.concat_tables(shard[1])), ROWS)
+        yield from by_block(_duplicates(break_ties(pa.concat_tables(shard[1]))))
 
 
 class FindDuplicates(beam.PTransform):
-    """Identifier rows by id shard -> the rows of each block (keyed by its path) that are not the copy kept."""
+    """Identifier rows by id shard -> ANSWERS of the kind DUPLICATE, keyed by block: the copies that are not kept."""
 
     def __init__(self, contracts: Contracts, shards: int) -> None:
         super().__init__()

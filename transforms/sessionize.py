@@ -1,7 +1,8 @@
 """Sessions: runs of a customer's session events on one device, without a long gap.
 
 Rules (docs/data-model.md "Sessions"): 30 minutes exactly still belong together; a change of source_session_id from one
-value to another ends a session; an event more than 24 h after the session's start, or its 10,001st, starts a new one.
+value to another ends a session, and so does another customer's session event on the device; an event more than 24 h after
+the session's start, or its 10,001st, starts a new one.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ def sessionize(
     time: np.ndarray,
     source_session: np.ndarray,
     in_session: np.ndarray,
+    starts_session: np.ndarray,
     gap_us: int = GAP_US,
     by_source: bool = False,
 ) -> Sessions:
     """Sessions of rows that are in order of (customer, time, event_id).
 
     Args, each [n]: customer int64; device int64, -1 for none (a track of its own); time int64 microseconds;
-    source_session int64, -1 for none; in_session bool, the event's type belongs in sessions.
-    by_source: only a change of source_session ends a session (and the two limits).
+    source_session int64, -1 for none; in_session bool, the event's type belongs in sessions;
+    starts_session bool, another customer's session event stands before it on the device.
+    by_source: the gap ends no session.
     """
     rows = np.flatnonzero(in_session)
     session = np.full(len(customer), -1, np.int64)
@@ -53,6 +56,7 @@ def sessionize(
     cut = new_track.copy()
     if not by_source:
         cut[1:] |= np.diff(when) > gap_us
+    cut |= starts_session[rows]
     cut |= _source_changes(source_session[rows], cut)
     cut, forced = _limit_length(when, cut)
     number = np.cumsum(cut) - 1

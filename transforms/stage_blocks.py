@@ -1,6 +1,6 @@
 """Accepted events are written down once, block by block; only narrow identifier rows travel on.
 
-Duplicates (and, next, identity) are global questions. Asked of full-width rows they would need several shuffles of
+Duplicates and identity are global questions. Asked of full-width rows they would need several shuffles of
 everything; asked of rows of some 40 bytes they cost a tenth. A staged block has a unique name, and exists for the run
 only if what passes on names it: a retried bundle leaves a file that nobody reads.
 """
@@ -8,7 +8,7 @@ only if what passes on names it: a retried bundle leaves a file that nobody read
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import apache_beam as beam
 import numpy as np
@@ -16,15 +16,20 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.batches import BUCKETS, decode_table, keyed_tables, shard_of_bucket, split_by_shard
+from transforms.answers import ANSWERS, BLOCK, in_block
+from transforms.batches import BUCKETS, keyed_tables, shard_of_bucket, split_by_shard, with_columns
 from transforms.candidates import FINGERPRINT
 from transforms.columns import one_chunk, valid_mask
 from transforms.hashing import murmur3_128
 
+#: Columns that a staged block holds as dictionaries.
+CODED = (
+    "event_type", "source", "customer_id", "email", "anonymous_id", "ticket_id", "subscription_id", "order_id",
+)  # fmt: skip
 #: One row an accepted event: where it lies, and what decides between copies of it.
 IDENTIFIERS = pa.schema(
     [
-        ("block", pa.dictionary(pa.int32(), pa.string())),
+        ("block", BLOCK),
         ("row", pa.int32()),
         ("id_high", pa.uint64()),
         ("id_low", pa.uint64()),
@@ -38,17 +43,29 @@ _IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 def write_block(events: pa.Table, path: str) -> None:
-    """Write one block as an Arrow stream through Beam's FileSystems."""
+    """Write one block as an Arrow file through Beam's FileSystems, its identifiers as dictionaries.
+
+    Identity looks at the block again and again, and works on codes: they are made once, here.
+    """
+    coded = {name: one_chunk(events[name]).dictionary_encode() for name in CODED if name in events.column_names}
+    events = with_columns(events.combine_chunks(), coded)
     with (
         FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
-        pa.ipc.new_stream(sink, events.schema, options=_IPC) as writer,
+        pa.ipc.new_file(sink, events.schema, options=_IPC) as writer,
     ):
         writer.write_table(events)
 
 
-def read_block(path: str) -> pa.Table:
+def read_block(path: str, columns: Collection[str] | None = None) -> pa.Table:
+    """A staged block; `columns` leaves the others undecoded, those that the block does not have among them."""
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
-        return decode_table(source.read())
+        data = pa.py_buffer(source.read())
+    options = pa.ipc.IpcReadOptions(use_threads=False)
+    if columns is not None:
+        names = pa.ipc.open_file(data).schema.names
+        options.included_fields = [place for place, name in enumerate(names) if name in columns]
+    with pa.ipc.open_file(data, options=options) as reader:
+        return reader.read_all()
 
 
 def identifier_rows(events: pa.Table, path: str) -> pa.Table:
@@ -59,12 +76,11 @@ def identifier_rows(events: pa.Table, path: str) -> pa.Table:
         received = events["received_at"].cast(pa.int64()).fill_null(_NEVER).to_numpy()
     else:
         received = np.full(n, _NEVER)
-    block = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([path]))
     occurred = events["occurred_at"].cast(pa.int64()).to_numpy()
     known = FINGERPRINT in events.column_names
     fingerprint = events[FINGERPRINT].to_numpy() if known else np.zeros(n, np.uint64)
     rows = np.arange(n, dtype=np.int32)
-    return pa.table([block, rows, high, low, occurred, received, fingerprint], schema=IDENTIFIERS)
+    return pa.table([in_block(path, n), rows, high, low, occurred, received, fingerprint], schema=IDENTIFIERS)
 
 
 def shard_of_id(high: np.ndarray, shards: int) -> np.ndarray:
@@ -87,13 +103,13 @@ class _StageBlocks(beam.DoFn):
         rows = identifier_rows(events, path)
         write_block(events.drop_columns([FINGERPRINT] if FINGERPRINT in events.column_names else []), path)
         yield from split_by_shard(rows, shard_of_id(rows["id_high"].to_numpy(), self._shards), self._shards)
-        yield beam.pvalue.TaggedOutput("staged", (path, pa.table({"row": pa.array([], pa.int32())})))
+        yield beam.pvalue.TaggedOutput("staged", (path, ANSWERS.empty_table()))
 
 
 class StageBlocks(beam.PTransform):
     """(input bytes, source, events) -> identifier rows by id shard (main) and the names of blocks (`staged`).
 
-    `staged` is keyed by the block's path, each with an empty table of rows: FindDuplicates adds rows to drop.
+    `staged` is keyed by the block's path, each with an empty table of ANSWERS: later steps add what they find.
     """
 
     def __init__(self, folder: str, shards: int) -> None:

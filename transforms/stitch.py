@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 from schemas.contracts import Contracts
 from schemas.tables import tables
 from transforms.batches import ShardTables, conform, with_columns
-from transforms.columns import one_chunk
-from transforms.load_by_customer import customer_bucket
-from transforms.runs import starts
+from transforms.columns import one_chunk, valid_true
+from transforms.load_by_customer import FOUND, IS_COPY, customer_bucket
+from transforms.runs import changes, starts
 from transforms.sessionize import Sessions, sessionize
+from transforms.total_order import in_order
 
 #: What later steps need of a touchpoint beside its published columns. Never written to the lake.
 WORKING = (
@@ -47,11 +48,11 @@ def event_schema(contracts: Contracts) -> pa.Schema:
     """The columns that arrive from the shuffle."""
     return pa.schema(
         [
-            ("customer_key", pa.string()),
-            ("is_known", pa.bool_()),
+            *FOUND,
             ("contract", pa.int16()),
             *((f.name, f.arrow) for f in contracts.fields.values()),
             ("extra", pa.string()),
+            ("ignored_identifiers", pa.string()),
         ]
     )
 
@@ -59,12 +60,19 @@ def event_schema(contracts: Contracts) -> pa.Schema:
 def stitch(pieces: Iterable[pa.Table], contracts: Contracts, rules: StitchRules) -> ShardTables:
     """One shard's events, whole and in order: `touchpoints` (with the columns WORKING) and `sessions`.
 
+    `copies` are events of other customers that belong to a ticket or subscription of the shard, with customer_no and
+    customer_key of the owner.
+
     Args: tables of `event_schema`, columns without a value left out; all events of the shard's customers, once each.
     """
-    events = conform(pieces, event_schema(contracts))
+    own: list[pa.Table] = []
+    copies: list[pa.Table] = []
+    for piece in pieces:
+        (copies if IS_COPY in piece.column_names else own).append(piece)
+    events = conform(own, event_schema(contracts))
     customer = _customer_numbers(events["customer_key"])
     time = events["occurred_at"].cast(pa.int64()).to_numpy()
-    order = _order(customer, time, events["event_id"])
+    order = in_order(customer, time, lambda rows: one_chunk(events["event_id"]).take(pa.array(rows)))
     events, customer, time = _take(events, order), customer[order], time[order]
 
     start = starts(customer)
@@ -76,6 +84,7 @@ def stitch(pieces: Iterable[pa.Table], contracts: Contracts, rules: StitchRules)
         time,
         _codes(events["source_session_id"]),
         session_events,
+        valid_true(events["starts_session"]),
         rules.gap_us,
         rules.by_source,
     )
@@ -89,8 +98,25 @@ def stitch(pieces: Iterable[pa.Table], contracts: Contracts, rules: StitchRules)
         "visits_before": _count_before(event_type.is_one_of(("site_visit",)), start),
         **_orders(events, event_type, customer, start, time),
     }
-    touchpoints = with_columns(events, {k: v if isinstance(v, pa.Array) else pa.array(v) for k, v in columns.items()})
-    return ShardTables(touchpoints=touchpoints, sessions=_session_table(touchpoints, sessions, event_type, contracts))
+    touchpoints = with_columns(
+        events.drop_columns(["starts_session"]),
+        {k: v if isinstance(v, pa.Array) else pa.array(v) for k, v in columns.items()},
+    )
+    return ShardTables(
+        touchpoints=touchpoints,
+        sessions=_session_table(touchpoints, sessions, event_type, contracts),
+        copies=_of_owners(conform(copies, event_schema(contracts)), touchpoints),
+    )
+
+
+def _of_owners(copies: pa.Table, touchpoints: pa.Table) -> pa.Table:
+    """Copies with the owner's customer_key and customer_no in place of the customer's whose events they are."""
+    first = pa.array(np.flatnonzero(changes(touchpoints["customer_no"].to_numpy())))
+    place = pc.index_in(one_chunk(copies["owner_key"]), one_chunk(touchpoints["customer_key"]).take(first))
+    return with_columns(
+        copies,
+        {"customer_key": copies["owner_key"], "customer_no": touchpoints["customer_no"].take(first).take(place)},
+    )
 
 
 class _Types:
@@ -116,21 +142,6 @@ def _customer_numbers(keys: pa.ChunkedArray) -> np.ndarray:
     number = np.empty(len(unique), np.int64)
     number[by_bucket] = np.arange(len(unique))
     return number[encoded.indices.to_numpy()]
-
-
-def _order(customer: np.ndarray, time: np.ndarray, event_id: pa.ChunkedArray) -> np.ndarray:
-    """The order (customer, time, event_id). Ids are strings, so they are only compared where the times are equal."""
-    order = np.lexsort((time, customer))
-    same = (customer[order][1:] == customer[order][:-1]) & (time[order][1:] == time[order][:-1])
-    tied = np.flatnonzero(np.concatenate(([False], same)) | np.concatenate((same, [False])))
-    if len(tied):
-        rows = order[tied]
-        run = np.cumsum(np.concatenate(([True], ~same))[tied])
-        by_id = pc.sort_indices(one_chunk(event_id).take(pa.array(rows))).to_numpy()
-        rank = np.empty(len(rows), np.int64)
-        rank[by_id] = np.arange(len(rows))
-        order[tied] = rows[np.lexsort((rank, run))]
-    return order
 
 
 def _take(table: pa.Table, order: np.ndarray) -> pa.Table:

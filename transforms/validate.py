@@ -23,6 +23,7 @@ from transforms import duck
 from transforms.batches import declared, keyed_tables, with_columns
 from transforms.candidates import Candidates, Finding
 from transforms.columns import one_chunk, texts, valid_mask
+from transforms.nobody import means_nobody
 from transforms.quarantine import Validated, quarantine
 from transforms.timestamps import NO_OFFSET, OK, parse_rfc3339
 
@@ -40,6 +41,7 @@ class Limits:
     earliest: int
     raw_cap: int = 4096
     exclude: str | None = None
+    ignored: tuple[str, ...] = ()  # words that mean nobody, beside those of transforms/nobody.py
 
 
 def validate(
@@ -50,7 +52,7 @@ def validate(
     Returns tables: `events` with the contracts' fields that have a value, `contract` (int16, place in
     `contracts.contracts`) and `extra`; `quarantine` with the columns of that table except run_id.
     """
-    events = _clean(candidates.events)
+    events, nobody = _ignore_nobody(_clean(candidates.events), limits.ignored)
     n = events.num_rows
     code, findings = _contract_codes(events, contracts)
     findings += [f for f in (_of_own_type(f, code, contracts) for f in candidates.findings) if f is not None]
@@ -60,13 +62,14 @@ def validate(
     for field in contracts.fields.values():
         findings += _check_field(field, events, code, contracts, type_broken)
     findings += _check_times(events, limits)
-    findings += _check_identity(events, code, contracts)
+    findings += _check_identity(events, code, contracts, nobody)
 
     rejected = np.zeros(n, bool)
     for finding in findings:
         rejected[finding.rows] = True
     events = _foreign_fields_to_extra(events, code, contracts, candidates.findings, connection)
     events = _fill_defaults(events, code, contracts)
+    events = _keep_ignored(events, code, contracts, nobody, connection)
     events = with_columns(events, {"contract": pa.array(code, pa.int16())})
     after = np.zeros(n, bool)
     if "occurred_at" in events.column_names:
@@ -280,15 +283,59 @@ def _check_times(events: pa.Table, limits: Limits) -> list[Finding]:
     return findings
 
 
-def _check_identity(events: pa.Table, code: np.ndarray, contracts: Contracts) -> list[Finding]:
-    """An event needs an identifier, or an entity that its own contract knows."""
+def _ignore_nobody(events: pa.Table, more: tuple[str, ...]) -> tuple[pa.Table, dict[str, pa.Array]]:
+    """Make identifiers absent that mean nobody; those values by field, null elsewhere.
+
+    An entity's id stays in its column, because its contract may require it; it only identifies nothing.
+    """
+    nobody = {}
+    for name in (*_TRIMMED, *_ENTITIES):
+        if name not in events.column_names or not pa.types.is_string(events[name].type):
+            continue
+        values = one_chunk(events[name])
+        mask = means_nobody(values, more)
+        if mask.any():
+            nothing = pa.scalar(None, pa.string())
+            nobody[name] = pc.if_else(pa.array(mask), values, nothing)
+            if name in _TRIMMED:
+                events = with_columns(events, {name: pc.if_else(pa.array(mask), nothing, values)})
+    return events, nobody
+
+
+def _check_identity(
+    events: pa.Table, code: np.ndarray, contracts: Contracts, nobody: dict[str, pa.Array]
+) -> list[Finding]:
+    """An event needs an identifier, or an entity that its own contract knows; a value that means nobody is none."""
     identified = np.zeros(events.num_rows, bool)
     for name in (*_TRIMMED, *_ENTITIES):
         if name in events.column_names:
-            identified |= valid_mask(events[name]) & _look_up(contracts.allowed(name), code, True)
+            there = valid_mask(events[name]) & _look_up(contracts.allowed(name), code, True)
+            identified |= there & ~valid_mask(nobody[name]) if name in nobody else there
     rows = np.flatnonzero(~identified)
     expected = "one of anonymous_id, customer_id, email, or an entity of the type"
     return [_finding("identity.missing", "", expected, rows, events)] if len(rows) else []
+
+
+def _keep_ignored(
+    events: pa.Table,
+    code: np.ndarray,
+    contracts: Contracts,
+    nobody: dict[str, pa.Array],
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """What was sent in place of an identifier, as JSON in `ignored_identifiers`: nothing is lost."""
+    own = {name: _look_up(contracts.allowed(name), code, True) & valid_mask(v) for name, v in nobody.items()}
+    rows = np.flatnonzero(np.any(list(own.values()), axis=0)) if own else np.zeros(0, np.int64)
+    if not len(rows):
+        return events
+    columns = {n: pc.if_else(pa.array(own[n]), v, pa.scalar(None, pa.string())) for n, v in nobody.items()}
+    pairs = ", ".join(f"'{name}', \"{name}\"" for name in columns)
+    answer = duck.select(connection, f"select json_merge_patch('{{}}', json_object({pairs}))::varchar as told from ignored",
+                         {"ignored": pa.table(columns).take(pa.array(rows))})  # fmt: skip
+    place = np.full(events.num_rows, -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    told = texts(answer["told"]).take(pa.array(place, mask=place < 0))
+    return with_columns(events, {"ignored_identifiers": told})
 
 
 def _foreign_fields_to_extra(

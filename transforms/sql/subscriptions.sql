@@ -1,5 +1,6 @@
 -- Subscriptions from start to end.
--- Input: touchpoints; parameter $as_of (timestamptz). Grain: one subscription (source, subscription_id) of a customer.
+-- Input: entity_events (event_no: their order); parameter $as_of (timestamptz). Grain: one subscription
+-- (source, subscription_id).
 -- A term runs period_months from its start; a renewal up to 7 days after a term's end continues it, a later one
 -- starts anew. A term that does not renew by itself and stays unrenewed for 7 days ends the subscription at its end.
 with subscription_events as (
@@ -8,7 +9,7 @@ with subscription_events as (
         customer_key,
         source,
         subscription_id,
-        seq,
+        event_no,
         occurred_at,
         event_type,
         amount,
@@ -22,11 +23,11 @@ with subscription_events as (
         or (event_type = 'renewal' and coalesce(outcome, 'renewed') = 'renewed') as begins_term,
         (event_type = 'cancellation' and kind = 'effective')
         or (event_type = 'renewal' and outcome = 'declined') as ends
-    from touchpoints
+    from entity_events
     where event_type in ('subscription_started', 'subscription_changed', 'renewal', 'cancellation')
 ),
 closed as (
-    select customer_no, seq, occurred_at from touchpoints where event_type = 'account_closed'
+    select customer_no, event_no, occurred_at from entity_events where event_type = 'account_closed'
 ),
 summed as (
     select
@@ -35,17 +36,17 @@ summed as (
         source,
         subscription_id,
         coalesce(min(occurred_at) filter (where event_type = 'subscription_started'), min(occurred_at)) as started_at,
-        coalesce(max(seq) filter (where begins_term), 0) as last_begin,
-        min(seq) as first_seq,
+        coalesce(max(event_no) filter (where begins_term), 0) as last_begin,
+        min(event_no) as first_seq,
         -- what a declined renewal offered was never paid
-        arg_max(plan, seq) as plan,
-        arg_max(amount, seq) filter (where period_months is not null and not ends) as amount,
-        arg_max(period_months, seq) filter (where amount is not null and not ends) as period_months,
-        arg_max(currency, seq) filter (where amount is not null and not ends) as currency,
+        arg_max(plan, event_no) as plan,
+        arg_max(amount, event_no) filter (where period_months is not null and not ends) as amount,
+        arg_max(period_months, event_no) filter (where amount is not null and not ends) as period_months,
+        arg_max(currency, event_no) filter (where amount is not null and not ends) as currency,
         count(*) filter (where event_type = 'renewal' and begins_term) as renewals,
-        coalesce(arg_max(auto_renews, seq), true) as auto_renews,
+        coalesce(arg_max(auto_renews, event_no), true) as auto_renews,
         -- no term is longer than a thousand years: what is sent may be any whole number
-        list({'at': occurred_at, 'months': least(period_months, 12000)::int} order by seq)
+        list({'at': occurred_at, 'months': least(period_months, 12000)::int} order by event_no)
             filter (where begins_term) as terms
     from subscription_events
     group by customer_no, source, subscription_id
@@ -74,17 +75,17 @@ first_end as (
         s.customer_no,
         s.source,
         s.subscription_id,
-        arg_min(e.occurred_at, e.seq) as at,
-        arg_min(e.status, e.seq) as status,
-        arg_min(coalesce(e.reason, ''), e.seq) as reason,
-        arg_min(coalesce(e.voluntary::int, -1), e.seq) as voluntary
+        arg_min(e.occurred_at, e.event_no) as at,
+        arg_min(e.status, e.event_no) as status,
+        arg_min(coalesce(e.reason, ''), e.event_no) as reason,
+        arg_min(coalesce(e.voluntary::int, -1), e.event_no) as voluntary
     from summed as s
     join (
         select
             customer_no,
             source,
             subscription_id,
-            seq,
+            event_no,
             occurred_at,
             if(event_type = 'cancellation', 'cancelled', 'declined') as status,
             reason,
@@ -93,14 +94,14 @@ first_end as (
         from subscription_events
         where ends
         union all
-        select customer_no, null, null, seq, occurred_at, 'account_closed', null, null, true
+        select customer_no, null, null, event_no, occurred_at, 'account_closed', null, null, true
         from closed
     ) as e
         on
             s.customer_no = e.customer_no
             and (e.of_account or (s.subscription_id = e.subscription_id and s.source is not distinct from e.source))
-            and e.seq > s.last_begin
-            and e.seq >= s.first_seq  -- an account closed before is not this subscription's end
+            and e.event_no > s.last_begin
+            and e.event_no >= s.first_seq  -- an account closed before is not this subscription's end
     group by s.customer_no, s.source, s.subscription_id
 ),
 ended as (

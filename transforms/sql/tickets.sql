@@ -1,5 +1,6 @@
 -- Tickets from opening to resolution.
--- Input: touchpoints. Grain: one ticket (source, ticket_id) of a customer that was opened in the data.
+-- Input: entity_events (event_no: their order). Grain: one ticket (source, ticket_id) that was opened
+-- in the data; its events may be of several customers, it belongs to the one who opened it first.
 -- A bot's reply does not stop the clock of the first response; a private note is no reply to the customer.
 with ticket_events as (
     select
@@ -7,6 +8,7 @@ with ticket_events as (
         customer_key,
         source,
         ticket_id,
+        event_no,
         seq,
         occurred_at,
         event_id,
@@ -16,7 +18,7 @@ with ticket_events as (
         priority,
         team,
         self_service
-    from touchpoints
+    from entity_events
     where event_type in ('ticket_opened', 'ticket_replied', 'ticket_resolved', 'ticket_reopened')
 ),
 opened as (
@@ -25,8 +27,8 @@ opened as (
         source,
         ticket_id,
         min(occurred_at) as opened_at,
-        min(seq) as opened_seq,
-        arg_min(event_id, seq) as opened_event_id
+        arg_min(seq, event_no) as opened_seq,
+        arg_min(event_id, event_no) as opened_event_id
     from ticket_events
     where event_type = 'ticket_opened'
     group by customer_no, source, ticket_id
@@ -47,11 +49,11 @@ summed as (
             as last_resolved_at,
         count(*) filter (where e.event_type = 'ticket_reopened') as reopens,
         count(*) filter (where e.is_agent_reply) as agent_replies,
-        arg_min(e.topic, e.seq) as topic,
-        arg_min(e.priority, e.seq) as priority,
-        arg_min(e.team, e.seq) as team,
+        arg_min(e.topic, e.event_no) as topic,
+        arg_min(e.priority, e.event_no) as priority,
+        arg_min(e.team, e.event_no) as team,
         coalesce(bool_or(e.self_service), false) as is_self_service,
-        arg_max(e.event_type, e.seq) filter (where e.event_type <> 'ticket_replied') <> 'ticket_resolved' as is_open
+        arg_max(e.event_type, e.event_no) filter (where e.event_type <> 'ticket_replied') <> 'ticket_resolved' as is_open
     from ticket_events as e
     join opened as o
         on e.customer_no = o.customer_no and e.ticket_id = o.ticket_id and e.source is not distinct from o.source

@@ -1,0 +1,97 @@
+"""The table identity_map: which identifiers each customer was seen with, and when.
+
+All events of a customer are in one shard, so nothing more has to be shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.batches import ShardTables
+from transforms.columns import one_chunk, valid_mask
+from transforms.groups import group_rows
+from transforms.identities import ENTITIES, PERSONS
+from transforms.shard_step import ShardStep
+
+#: Customers with fewer events are never told to the operator as unlikely ones.
+MANY_EVENTS = 1_000
+_TOLD = 3
+
+
+def map_identities(shard: ShardTables, rules: None, connection: duckdb.DuckDBPyConnection) -> ShardTables:
+    """Adds `identity_map`: customers in their order, the kinds and identifiers of each by name."""
+    touchpoints = shard["touchpoints"]
+    pieces = [_of_kind(touchpoints, kind) for kind in (*PERSONS, *ENTITIES)]
+    table = pa.concat_tables(piece for piece in pieces if piece is not None)
+    order = [("customer_no", "ascending"), ("identifier_kind", "ascending"), ("identifier", "ascending")]
+    return ShardTables(shard, identity_map=table.sort_by(order))
+
+
+def _of_kind(touchpoints: pa.Table, kind: str) -> pa.Table | None:
+    column = touchpoints[kind]
+    if column.null_count == len(column) and kind != "customer_id":
+        return None
+    there = valid_mask(column)
+    if kind in ENTITIES:
+        there &= ~_means_nobody(touchpoints["ignored_identifiers"], kind)
+    rows = np.flatnonzero(there)
+    taken = touchpoints.select(["customer_no", "customer_key", "source", kind, "occurred_at"]).take(pa.array(rows))
+    identifier = one_chunk(taken[kind])
+    if kind in ENTITIES:
+        source = pc.fill_null(one_chunk(taken["source"]), "")
+        identifier = pc.binary_join_element_wise(source, identifier, ":")
+    groups = group_rows(taken["customer_no"].to_numpy(), identifier.dictionary_encode().indices.to_numpy())
+    time = taken["occurred_at"].cast(pa.int64()).to_numpy()
+    first = np.full(len(groups.first), np.iinfo(np.int64).max)
+    last = np.full(len(groups.first), np.iinfo(np.int64).min)
+    np.minimum.at(first, groups.number, time)
+    np.maximum.at(last, groups.number, time)
+    at = pa.array(groups.first)
+    kinds = pa.DictionaryArray.from_arrays(np.zeros(len(at), np.int32), pa.array([kind])).cast(pa.string())
+    return pa.table(
+        {
+            "identifier_kind": kinds,
+            "identifier": identifier.take(at),
+            "customer_key": taken["customer_key"].take(at),
+            "valid_from": pa.array(first).cast(pa.timestamp("us", "UTC")),
+            "valid_to": pa.array(last).cast(pa.timestamp("us", "UTC")),
+            "n_events": pa.array(groups.rows),
+            "customer_no": taken["customer_no"].take(at),
+        }
+    )
+
+
+def _means_nobody(ignored: pa.ChunkedArray, kind: str) -> np.ndarray:
+    """bool[n]: the value of this kind was ignored."""
+    if ignored.null_count == len(ignored):
+        return np.zeros(len(ignored), bool)
+    named = pc.match_substring(one_chunk(ignored), f'"{kind}":').fill_null(False)
+    return np.asarray(named.to_numpy(zero_copy_only=False))
+
+
+class MapIdentities(ShardStep):
+    """ShardTables -> with `identity_map`."""
+
+    function = staticmethod(map_identities)
+
+
+def busiest_customers(shard: ShardTables) -> Iterator[tuple[str, str, str, int]]:
+    """A few tallies of customers with very many events: the run's summary warns of an unlikely share."""
+    customers = shard["customers"]
+    events = customers["touchpoints"].to_numpy()
+    for row in np.lexsort((np.arange(len(events)), -events))[:_TOLD]:
+        if events[row] >= MANY_EVENTS:
+            yield "busiest_customer", "", customers["customer_key"][int(row)].as_py(), int(events[row])
+
+
+class BusiestCustomers(beam.PTransform):
+    """ShardTables -> tallies."""
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.FlatMap(busiest_customers)
