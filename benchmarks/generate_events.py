@@ -614,7 +614,37 @@ def e_mails(rows: Frame, hidden: Ints) -> pa.Array:
     return blank(texts(matrix), ~shown)
 
 
-def render(rows: Frame, numbers: Ints, seed: int, damage: Ints) -> pa.Array:
+NAMED, NAMELESS, MEANS_NOBODY = 0, 1, 2
+
+
+def names(rows: Frame, mixed: bool) -> tuple[Ints, Ints]:
+    """How each event names its customer, and its device: plainly, or as sites and help desks really do (`mixed`).
+
+    Mixed: of a customer's hours on a device, 30 % are logged in throughout, 35 % never, the others from some minute on;
+    one in 200 of the nameless events sends a customer_id that means nobody. Agents' replies and resolutions name the
+    ticket only, half of the renewals and refunds the subscription or order only. One device in 25 is the neighbour's
+    first one, and 1 % of a customer's hours are spent at one of 40 terminals.
+    """
+    device, how = rows["device"], np.full(len(rows["at"]), NAMED)
+    if not mixed:
+        return device, how
+    hour = (mix(rows["customer"].astype(np.uint64) * np.uint64(8_761) + (rows["at"] // HOUR).astype(np.uint64))
+            % np.uint64(2**40)).astype(np.int64)  # fmt: skip
+    kind, minute = hour % 100, hour // 100 % 60
+    logged_in = (kind < 30) | ((kind >= 65) & (rows["at"] % HOUR >= minute * 60 * SECOND))
+    browses = np.isin(rows["type"], [TYPE[name] for name in ("site_visit", "ad_view", "product_usage", "site_vist")])
+    how[browses & ~logged_in & (rows["device"] >= 0)] = NAMELESS
+    how[(how == NAMELESS) & (hour // 6000 % 200 == 0)] = MEANS_NOBODY
+    by_desk = np.isin(rows["type"], [TYPE[name] for name in ("ticket_replied", "ticket_resolved")])
+    by_billing = np.isin(rows["type"], [TYPE[name] for name in ("renewal", "refund")]) & (rows["customer"] % 2 == 0)
+    how[by_desk | by_billing] = NAMELESS
+    lent = (device >= 0) & (device % 4 == 0) & (mix(rows["customer"].astype(np.uint64)) % np.uint64(25) == 0)
+    device = np.where(lent, (rows["customer"] ^ 1) * 4, device)
+    terminal = -2 - hour // 6000 % 40
+    return np.where((device >= 0) & (hour // 100 % 100 == 7), terminal, device), how
+
+
+def render(rows: Frame, numbers: Ints, seed: int, damage: Ints, mixed: bool) -> pa.Array:
     """Turn a frame into JSON lines; `damage` says which kind of bad line each one becomes (-1: none)."""
 
     def damaged(kind: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -625,7 +655,11 @@ def render(rows: Frame, numbers: Ints, seed: int, damage: Ints) -> pa.Array:
     at = times(rows["at"], rows["type"] >= TYPE["purchase"], rows["customer"] % 50 == 0)
     no_offset = pc.replace_substring_regex(at, r"(Z|[+]02:00)$", "")
     at = pc.if_else(pa.array(damaged("time_without_offset")), no_offset, at)
-    device = mix(np.maximum(rows["device"], 0).astype(np.uint64)).astype(np.uint64) % np.uint64(10**12)
+    device, how = names(rows, mixed)
+    no_device = (device == -1) | nobody
+    device = mix(np.where(device < -1, 2**40 - device, np.maximum(device, 0)).astype(np.uint64)) % np.uint64(10**12)
+    customer = blank(identifiers("c", hidden, 7), (rows["email_only"] == 1) | nobody | (how != NAMED))
+    customer = pc.if_else(pa.array((how == MEANS_NOBODY) & ~nobody), pa.scalar("anonymous"), customer)
     quoted: list[tuple[str, pa.Array]] = [
         ("event_id", uuids(seed, numbers)),
         ("event_type", words(TYPES, rows["type"])),
@@ -636,9 +670,9 @@ def render(rows: Frame, numbers: Ints, seed: int, damage: Ints) -> pa.Array:
         ),
         ("source", words(SOURCES, rows["type"])),
         ("source_session_id", identifiers("ws-", rows["session"], 8)),
-        ("anonymous_id", blank(identifiers("d", device.astype(np.int64), 12), (rows["device"] < 0) | nobody)),
-        ("customer_id", blank(identifiers("c", hidden, 7), (rows["email_only"] == 1) | nobody)),
-        ("email", blank(e_mails(rows, hidden), nobody)),
+        ("anonymous_id", blank(identifiers("d", device.astype(np.int64), 12), no_device)),
+        ("customer_id", customer),
+        ("email", blank(e_mails(rows, hidden), nobody | (how != NAMED))),
         ("campaign_id", identifiers("cmp", rows["campaign"], 3)),
     ]
     quoted += [(name, identifiers(prefix, rows[name], width)) for name, (prefix, width) in IDENTIFIERS.items()]
@@ -699,7 +733,7 @@ def shares(total: int, parts: int) -> list[int]:
 
 
 def send_again(
-    rows: Frame, numbers: Ints, good: Ints, count: int, seed: int, rng: np.random.Generator
+    rows: Frame, numbers: Ints, good: Ints, count: int, seed: int, rng: np.random.Generator, mixed: bool
 ) -> tuple[pa.Array, int]:
     """Render copies of `count` good rows; about half have a later received_at, the others the same bytes."""
     chosen = rng.choice(good, count, replace=False)
@@ -707,7 +741,7 @@ def send_again(
     late = rng.random(count) < 0.5
     since = np.maximum(copies["received"], copies["at"])
     copies["received"] = np.where(late, since + rng.integers(SECOND, 2 * DAY, count), copies["received"])
-    return render(copies, numbers[chosen], seed, np.full(count, -1, np.int64)), int(late.sum())
+    return render(copies, numbers[chosen], seed, np.full(count, -1, np.int64), mixed), int(late.sum())
 
 
 def spread(copies: pa.Array, late_lines: list[list[pa.Array]], index: int, rng: np.random.Generator) -> None:
@@ -733,6 +767,7 @@ class Stream:
     events: int
     seed: int
     slices: int
+    mixed: bool
     world: World = field(init=False)
     waiting: Frame = field(default_factory=lambda: frame(0))
     late_lines: list[list[pa.Array]] = field(init=False)
@@ -760,10 +795,10 @@ class Stream:
         damage = spoil(rows, self.world, rng, spoiled)
         numbers = self.world.number("event", len(damage))
         sound = np.flatnonzero(damage < 0)
-        copies, late = send_again(rows, numbers, sound, again, self.seed, rng)
+        copies, late = send_again(rows, numbers, sound, again, self.seed, rng, self.mixed)
         spread(copies, self.late_lines, self.done, rng)
         self.count(take(rows, sound), damage, late)
-        lines = interleave(render(rows, numbers, self.seed, damage), self.late_lines[self.done], rng)
+        lines = interleave(render(rows, numbers, self.seed, damage, self.mixed), self.late_lines[self.done], rng)
         self.late_lines[self.done] = []
         self.done += 1
         return lines
@@ -780,6 +815,7 @@ class Stream:
         """Say what an honest reader has to find in all that was written."""
         return {
             "seed": self.seed,
+            "mixed": self.mixed,
             "as_of": "2026-07-01T00:00:00Z",
             "lines": self.events,
             **self.tally,
@@ -790,10 +826,10 @@ class Stream:
         }
 
 
-def generate(events: int, seed: int, output: Path, files: int, file_format: str) -> dict[str, Any]:
+def generate(events: int, seed: int, output: Path, files: int, file_format: str, mixed: bool) -> dict[str, Any]:
     """Write `events` lines into `files` files and truth.json; return the truth."""
     output.mkdir(parents=True, exist_ok=True)
-    stream = Stream(events, seed, max(files, math.ceil(events / LINES_PER_SLICE)))
+    stream = Stream(events, seed, max(files, math.ceil(events / LINES_PER_SLICE)), mixed)
     compression = {"jsonl.gz": "gzip", "jsonl.zst": "zstd"}.get(file_format)
     paths = [output / f"events-{number:03d}.{file_format}" for number in range(files)]
     for path, slices in zip(paths, shares(stream.slices, files), strict=True):
@@ -814,13 +850,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the directory for the files and truth.json")
     parser.add_argument("--files", type=int, default=4, help="how many files to write (in order of time)")
     parser.add_argument("--format", choices=("jsonl", "jsonl.gz", "jsonl.zst"), default="jsonl")
+    parser.add_argument(
+        "--mixed", action="store_true", help="leave names out as sites and help desks do; lend devices; add terminals"
+    )
     options = parser.parse_args(arguments)
     if options.files < 1 or options.seed < 0 or options.events < MINIMUM_PER_FILE * options.files:
         parser.error(f"--events must be at least {MINIMUM_PER_FILE} for each of --files, and --seed at least 0")
-    names = {f"events-{number:03d}.{options.format}" for number in range(options.files)}
-    if strangers := sorted(p.name for p in options.output.glob("events-*") if p.name not in names):
+    expected = {f"events-{number:03d}.{options.format}" for number in range(options.files)}
+    if strangers := sorted(p.name for p in options.output.glob("events-*") if p.name not in expected):
         parser.error(f"{options.output} holds {strangers[0]}, which is not of this set: empty it or name another")
-    truth = generate(options.events, options.seed, options.output, options.files, options.format)
+    truth = generate(options.events, options.seed, options.output, options.files, options.format, options.mixed)
     json.dump(
         {name: truth[name] for name in ("lines", "distinct_events", "resent", "bad_total", "bytes")},
         sys.stdout,

@@ -63,6 +63,8 @@ class RunResult:
     lake: str
     as_of: datetime
     started_at: datetime
+    identity_policy: str
+    unlikely_share: float
     published: bool
     tallies: tuple[dict[str, Any], ...]
     tables: Mapping[str, int]
@@ -122,6 +124,8 @@ def run(
         lake=lake,
         as_of=plan.stages.as_of,
         started_at=started,
+        identity_policy=settings.identity_policy,
+        unlikely_share=settings.unlikely_share,
         published=True,
         tallies=listing.tallies,
         tables=manifest.rows,
@@ -153,6 +157,8 @@ def check(
         lake="",
         as_of=plan.stages.as_of,
         started_at=started,
+        identity_policy=settings.identity_policy,
+        unlikely_share=settings.unlikely_share,
         published=False,
         tallies=tuple(given["tallies"]),
         tables={},

@@ -102,6 +102,9 @@ class Settings(BaseModel):
     ignored_identifiers: Words = Field(
         default=(), description="Further values of identifiers that mean nobody, beside null, unknown, 0000 and others."
     )
+    unlikely_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.01, description="A customer or device with more than this share of the events is warned of."
+    )
     contracts: Folder | None = Field(default=None, description="Folder of your own event types.")
     sources: Folder | None = Field(default=None, description="Folder of your own source descriptions.")
     metrics: Folder | None = Field(default=None, description="Folder of your own metrics.")

@@ -6,6 +6,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 _UNKNOWN_FIELDS_SHOWN = 10
+_TIMES_THE_MEAN = 20  # of the events of a customer: below that, a share says that there are few customers
+_RULES = {
+    "customer_id": "its own customer_id",
+    "linked_email": "an e-mail linked to one customer_id",
+    "entity": "its ticket, subscription or order",
+    "email": "an e-mail that no customer_id is linked to",
+    "device": "others on the same device",
+    "shared_email": "an e-mail of several customers, and nothing better",
+    "anonymous_id": "nothing but the device: unknown",
+    "entity_id": "nothing but a ticket, subscription or order: unknown",
+}
+_REFUSED = {
+    "shared_email": "e-mails of several customers",
+    "kiosk": "devices of too many customers",
+    "means_nobody": "values that mean nobody",
+}
 _LETTERS_SHOWN = 300
 
 
@@ -13,7 +29,8 @@ class RunResult(Protocol):
     """What the summary reads of `pipelines.run.RunResult`.
 
     A tally is {name, source, code, count}. The names are those of the two sums, `quarantined` (code: the
-    rule) and `unknown_field` (code: the field's name).
+    rule), `unknown_field` (code: the field's name), `identity_rule` (code: the rule), `identity_decisions`
+    (code: the reason), `busiest_customer` and `busiest_device` (code: the key or identifier).
     """
 
     @property
@@ -22,6 +39,10 @@ class RunResult(Protocol):
     def lake(self) -> str: ...
     @property
     def as_of(self) -> Any: ...
+    @property
+    def identity_policy(self) -> str: ...
+    @property
+    def unlikely_share(self) -> float: ...
     @property
     def published(self) -> bool: ...
     @property
@@ -75,7 +96,7 @@ def render(result: RunResult) -> str:
     """The closing summary of a run."""
     state = "published" if result.published else "NOT published"
     lines = [f"Run {result.run_id}, as of {_moment(result.as_of)}: {state}", ""]
-    lines += _sums(result) + _quarantine(result) + _unknown_fields(result)
+    lines += _sums(result) + _quarantine(result) + _unknown_fields(result) + _identity(result) + _warnings(result)
     lines += ["", "Tables", *_aligned([(f"  {name}", f"{rows:,}") for name, rows in result.tables.items()])]
     customers = "customer" if result.customers == 1 else "customers"
     lines += ["", f"{result.customers:,} {customers} in {_duration(result.seconds)}, in {result.lake}"]
@@ -148,6 +169,37 @@ def _unknown_fields(result: RunResult) -> list[str]:
     more = len(most) - len(rows)
     rest = [f"  and {more:,} more, in the tallies of manifest.json"] if more else []
     return ["", "Fields that no contract knows, kept in extra", *_aligned(rows), *rest]
+
+
+def _identity(result: RunResult) -> list[str]:
+    """How events found their customer, rule by rule, and what was refused on the way."""
+    given = _by(result.tallies, "identity_rule", lambda tally: tally["code"])
+    refused = _by(result.tallies, "identity_decisions", lambda tally: tally["code"])
+    if not given:
+        return []
+    total = sum(given.values())
+    rows = [(f"  {n} {rule}", f"{given[rule]:,}", _percent(given[rule], total), told)
+            for n, (rule, told) in enumerate(_RULES.items(), 1) if given[rule]]  # fmt: skip
+    told = [f"{count:,} {_REFUSED[reason]}" for reason, count in sorted(refused.items())]
+    title = f"How events found their customer (policy {result.identity_policy})"
+    return ["", title, *_aligned(rows), *([f"  refused: {', '.join(told)}; see identity_decisions"] if told else [])]
+
+
+def _warnings(result: RunResult) -> list[str]:
+    """Customers and devices that hold more of the events than one person or device is likely to make."""
+    touchpoints = totals(result.tallies)["touchpoints"]
+    least = max(result.unlikely_share * touchpoints, _TIMES_THE_MEAN * touchpoints / max(result.customers, 1))
+    lines = []
+    for kind in ("customer", "device"):
+        busiest = _by(result.tallies, f"busiest_{kind}", lambda tally: tally["code"])
+        for name, count in sorted(busiest.items(), key=lambda item: (-item[1], item[0])):
+            if count > least:
+                share = _percent(count, touchpoints)
+                lines.append(
+                    f"Warning: the {kind} {_clean(name)} has {count:,} of the events ({share}). A test account, a robot "
+                    f"or a word that means nobody? The settings `exclude` and `ignored_identifiers` take it out."
+                )
+    return ["", *lines] if lines else []
 
 
 def _by(

@@ -132,9 +132,7 @@ def run_select(
     try:
         for name, table in tables.items():
             connection.register(name, table)
-        connection.execute(
-            f"create or replace temp view records as select *, ({source.record_key})::varchar as record_key from block"
-        )
+        connection.execute(f"create or replace temp view records as {_records_of(source, numbered.schema)}")
         connection.execute(f"create or replace temp table mapped as {_with_key(source)}")
         _check_record_no(connection, len(records))
         mapped = connection.sql(_finished(connection, source, contracts)).to_arrow_table()
@@ -151,6 +149,33 @@ def run_select(
         for name in tables:
             connection.unregister(name)
     return mapped.combine_chunks()
+
+
+def _records_of(source: Source, block: pa.Schema) -> str:
+    """The SELECT that `records` is: absent values and columns as the description has them, and the key of each record.
+
+    A view: of an export of a hundred columns only those are looked through that the SELECT uses.
+    """
+    columns = "*"
+    if source.null_words:
+        words = ", ".join("'" + word.replace("'", "''") + "'" for word in source.null_words)
+        named = [_quoted(column.name) for column in block if _is_text(column.type)]
+        cleaned = [f"case when {name} not in ({words}) then {name} end as {name}" for name in named]
+        columns += f" replace ({', '.join(cleaned)})" if cleaned else ""
+    there = {name.lower() for name in block.names}  # DuckDB's names are the same in any case
+    absent = [name for name in source.optional_columns if name.lower() not in there]
+    columns += "".join(f", null::varchar as {_quoted(name)}" for name in absent)
+    return f"select *, ({source.record_key})::varchar as record_key from (select {columns} from block)"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _check_record_no(connection: duckdb.DuckDBPyConnection, records: int) -> None:
@@ -186,8 +211,7 @@ def _finished(connection: duckdb.DuckDBPyConnection, source: Source, contracts: 
         ):
             columns.append(f"timezone('{source.timezone}', mapped.{name}::timestamp) as {name}")
         else:
-            quoted = name.replace('"', '""')
-            columns.append(f'mapped."{quoted}"')
+            columns.append(f"mapped.{_quoted(name)}")
     own_id = "mapped.event_id::varchar" if "event_id" in types else "null"
     columns.append(f"coalesce({own_id}, records.record_key || ':' || mapped.event_type) as event_id")
     return f"select {', '.join(columns)} from mapped join records on records.record_no = mapped.record_no"

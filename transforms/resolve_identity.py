@@ -65,6 +65,8 @@ class _Decide(beam.DoFn):
         yield from by_block(decided.answers)
         if decided.decisions.num_rows:
             yield beam.pvalue.TaggedOutput("decisions", (number, decided.decisions))
+        for reason in decided.decisions["reason"].value_counts().to_pylist():
+            yield beam.pvalue.TaggedOutput("tallies", ("identity_decisions", "", reason["values"], reason["counts"]))
         for tally in decided.tallies:
             yield beam.pvalue.TaggedOutput("tallies", tally)
 
