@@ -51,7 +51,7 @@ class Box:
 #: Rows of the picture: heading, its words, top and height, and where the heading begins.
 LANES = (
     ("Block by block", "read, map, check, set aside", 16, 118, 24),
-    ("Narrow rows", "duplicates, over the whole input", 146, 90, 24),
+    ("Narrow rows", "duplicates, identity", 146, 90, 24),
     ("Shard by shard", "one shuffle, then whole customers in order", 250, 176, 160),
     ("Once", "all tables whole, then one write", 438, 106, 24),
 )
@@ -66,14 +66,16 @@ BOXES = {
         Box("StageBlocks", "events, once, to disk", 664, 64),
         Box("GatherQuarantine", "with every broken rule", 904, 64, width=152),
         Box("FindDuplicates", "by event_id and times", 588, 182, width=172),
+        Box("ResolveIdentity", "five rounds: whose events", 344, 182, width=172),
         Box("LoadByCustomer", "customer_key, bucket", 24, 296),
         Box("Stitch", "order, sessions", 184, 296),
         Box("BuildEntities", "tickets, subscriptions", 344, 296),
         Box("AssignStages", "stages, lapses", 504, 296),
         Box("BuildJourneys", "outcomes, silences", 664, 296),
         Box("FindFriction", "one SQL file a kind", 24, 366),
-        Box("SummariseCustomers", "one row a customer", 184, 366, width=168),
-        Box("Measure", "sums that add up", 376, 366),
+        Box("SummariseCustomers", "one row a customer", 180, 366, width=160),
+        Box("MapIdentities", "identity_map", 356, 366, width=116),
+        Box("Measure", "sums that add up", 488, 366, width=120),
         Box("WriteShards", "tables of customers", 664, 366),
         Box("WriteTables", "metrics, quarantine", 834, 366),
         Box("WriteListing", "files and counts", 664, 484),
@@ -104,12 +106,14 @@ def draw() -> str:
     for left, right in (
         ("files", "ReadBlocks"), ("ReadBlocks", "MapSource"), ("MapSource", "Validate"), ("Validate", "StageBlocks"),
         ("LoadByCustomer", "Stitch"), ("Stitch", "BuildEntities"), ("BuildEntities", "AssignStages"),
-        ("AssignStages", "BuildJourneys"), ("FindFriction", "SummariseCustomers"), ("SummariseCustomers", "Measure"),
+        ("AssignStages", "BuildJourneys"), ("FindFriction", "SummariseCustomers"), ("SummariseCustomers", "MapIdentities"),
+        ("MapIdentities", "Measure"),
     ):  # fmt: skip
         parts.append(_arrow((b[left].right, b[left].middle), (b[right].x, b[right].middle)))
     for right, left in (("WriteListing", "manifest"), ("manifest", "catalog"), ("catalog", "current.json")):
         parts.append(_arrow((b[right].x, b[right].middle), (b[left].right, b[left].middle)))
     stage, duplicates, load = b["StageBlocks"], b["FindDuplicates"], b["LoadByCustomer"]
+    identity = b["ResolveIdentity"]
     journeys, friction, tables = b["BuildJourneys"], b["FindFriction"], b["WriteTables"]
     quarantine = b["GatherQuarantine"]
     parts += [
@@ -120,23 +124,25 @@ def draw() -> str:
                (tables.right - 30, tables.y)),
         # identifier rows down, the rows of duplicates on; the blocks themselves beside them
         _arrow((stage.centre - 40, stage.bottom), (stage.centre - 40, duplicates.y)),
-        _arrow((duplicates.x, duplicates.middle), (load.centre - 20, duplicates.middle), (load.centre - 20, load.y)),
+        _arrow((duplicates.x, duplicates.middle), (identity.right, identity.middle)),
+        _arrow((identity.x, identity.middle), (load.centre - 20, identity.middle), (load.centre - 20, load.y)),
         _arrow((stage.right, stage.middle), (826, stage.middle), (826, 243), (load.centre + 20, 243),
                (load.centre + 20, load.y)),
         # from the end of the row of steps to the next one
         _arrow((journeys.centre, journeys.bottom), (journeys.centre, 353), (friction.centre, 353),
                (friction.centre, friction.y)),
         # the tables of the shards, and the merged ones
-        _arrow((b["SummariseCustomers"].centre, b["SummariseCustomers"].bottom),
-               (b["SummariseCustomers"].centre, 418), (b["WriteShards"].centre - 30, 418),
+        _arrow((b["MapIdentities"].centre, b["MapIdentities"].bottom),
+               (b["MapIdentities"].centre, 418), (b["WriteShards"].centre - 30, 418),
                (b["WriteShards"].centre - 30, b["WriteShards"].bottom)),
-        _arrow((b["Measure"].right, b["Measure"].middle), (590, b["Measure"].middle), (590, 359),
+        _arrow((b["Measure"].right, b["Measure"].middle), (630, b["Measure"].middle), (630, 359),
                (tables.x + 40, 359), (tables.x + 40, tables.y)),
         _arrow((b["WriteShards"].centre + 20, b["WriteShards"].bottom), (b["WriteListing"].centre + 20,
                b["WriteListing"].y)),
         _arrow((tables.centre, tables.bottom), (tables.centre, b["WriteListing"].middle),
                (b["WriteListing"].right, b["WriteListing"].middle)),
-        _words(duplicates.x - 10, duplicates.middle - 7, "rows to leave out", "end"),
+        _words(duplicates.x - 6, duplicates.middle - 7, "copies", "end"),
+        _words(identity.x - 10, identity.middle - 7, "what each block is told", "end"),
         _words(834, 215, "blocks", "start"),
         _words(stage.centre - 34, stage.bottom + 16, "identifier rows", "start"),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from transforms.assign_stages import StageFileError, assign_stages, stages_of_ev
 from transforms.build_entities import build_entities
 from transforms.build_journeys import build_journeys
 from transforms.find_friction import FrictionRules, find_friction
+from transforms.load_by_customer import FOUND
 from transforms.map_source import SourceMapping, run_select
 from transforms.measure import MeasureRules, measure
 from transforms.parse_csv import HeaderError, column_names
@@ -45,7 +46,7 @@ def check_plan(plan: Plan, settings: Settings) -> None:
 def _check_exclude(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     if settings.exclude is None:
         return
-    events = event_schema(plan.contracts).empty_table().drop_columns(["customer_key", "is_known", "contract"])
+    events = event_schema(plan.contracts).empty_table().drop_columns(["contract", *(name for name, _ in FOUND)])
     # In a WHERE, because that takes no aggregate and no window: a condition looks at one event.
     _try(lambda: duck.select(connection, f"select true from events where ({settings.exclude}\n)::boolean", {"events": events}),
          "the setting `exclude`", "Correct the condition; it may use the fields of events, and extra.")  # fmt: skip

@@ -28,6 +28,7 @@ from pipelines.manifest import utc_text
 from pipelines.run import make_plan, run
 from pipelines.settings import Settings
 from transforms import duck
+from transforms.answers import DUPLICATE, answers
 from transforms.assign_stages import assign_stages, stages_of_events
 from transforms.batches import BUCKETS, shard_of_bucket
 from transforms.build_entities import build_entities
@@ -35,10 +36,13 @@ from transforms.build_journeys import build_journeys
 from transforms.candidates import Block
 from transforms.find_duplicates import break_ties, find_duplicates, hash_contents
 from transforms.find_friction import find_friction
-from transforms.load_by_customer import customer_bucket, customer_keys, load_block
+from transforms.identities import RULES, Identities
+from transforms.load_by_customer import customer_bucket, load_block
+from transforms.map_identities import map_identities
 from transforms.map_source import map_source
 from transforms.measure import measure, merge
 from transforms.read_blocks import read_range, split_file
+from transforms.resolve_identity import resolve_identity
 from transforms.stage_blocks import identifier_rows
 from transforms.stitch import stitch
 from transforms.summarise_customers import summarise_customers
@@ -125,9 +129,8 @@ def follow() -> Values:
         for path in staged
         if _in_block(ties, path).num_rows
     ]
-    dropped = pa.concat_tables(
-        [t.select(["block", "row"]) for t in (later, *([break_ties(pa.concat_tables(contents))] if contents else []))]
-    ).unify_dictionaries()
+    duplicates = [later, *([break_ties(pa.concat_tables(contents))] if contents else [])]
+    dropped = pa.concat_tables([answers(DUPLICATE, rows, row=rows["row"]) for rows in duplicates]).unify_dictionaries()
     same_id = (identifiers["id_high"].to_numpy() == identifier["id_high"]) & (
         identifiers["id_low"].to_numpy() == identifier["id_low"]
     )
@@ -137,11 +140,21 @@ def follow() -> Values:
         "is it one of them": shown(place in _in_block(dropped, home)["row"].to_pylist()),
     }
 
+    # -- whose
+    told, refused = resolve_identity(staged, dropped, plan.identity)
+    resolved = Identities(staged[home], plan.identity, told[home])
+    keys, number = resolved.resolve(), int(np.searchsorted(resolved.rows, place))
+    key = keys.names[int(keys.key[number])].as_py()
+    steps["ResolveIdentity"] = {
+        "identity_rule": RULES[keys.rule[number]],
+        "customer_key": key,
+        "answers to all blocks": shown(sum(table.num_rows for table in told.values())),
+        "identifiers refused, in the whole company": shown(refused.num_rows),
+    }
+
     # -- by customer
-    keys = customer_keys(staged[home].slice(place, 1), connection).to_pylist()[0]
-    bucket = int(customer_bucket(pa.array([keys["customer_key"]]))[0])
+    bucket = int(customer_bucket(pa.array([key]))[0])
     steps["LoadByCustomer"] = {
-        **pick(keys, "customer_key", "is_known"),
         "bucket": f"{bucket:,} of {BUCKETS:,}",
         "shard, of one": shown(int(shard_of_bucket(np.array([bucket]), 1)[0])),
         "shard, if there were 16": shown(int(shard_of_bucket(np.array([bucket]), 16)[0])),
@@ -149,7 +162,7 @@ def follow() -> Values:
     pieces = [
         piece
         for path, events in staged.items()
-        for _, piece in load_block(events, [_in_block(dropped, path)], plan.shards, connection)
+        for _, piece in load_block(events, told[path], plan.identity, plan.shards)[1]
     ]
     shard = stitch(pieces, plan.contracts, plan.stitch)
     event = row_of(shard["touchpoints"], event_id=EVENT)
@@ -209,6 +222,13 @@ def follow() -> Values:
         customer, "touchpoints", "sessions", "journeys", "orders", "first_order_at", "last_order_at", "revenue",
         "currency", "first_channel", "current_stage",
     )  # fmt: skip
+
+    shard = map_identities(shard, None, connection)
+    steps["MapIdentities"] = {
+        row["identifier_kind"] + " " + row["identifier"]: f"{row['n_events']} events"
+        for row in shard["identity_map"].to_pylist()
+        if row["customer_key"] == CUSTOMER and row["identifier_kind"] in ("customer_id", "email", "anonymous_id")
+    }
 
     # -- sums
     partials = measure(shard, plan.measure, connection)
@@ -294,6 +314,7 @@ def _published(event: dict[str, Any], customer: dict[str, Any], journey: dict[st
         read = {
             table.name: pa.concat_tables(pq.read_table(home / path) for path in manifest.paths(table.name))
             for table in manifest.tables
+            if manifest.paths(table.name)
         }
     for name, where, made in (
         ("touchpoints", {"event_id": EVENT}, event),

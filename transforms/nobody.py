@@ -24,15 +24,19 @@ def means_nobody(values: pa.Array, more: Iterable[str] = ()) -> np.ndarray:
     >>> means_nobody(pa.array(["c-1", " NULL ", "00-0", None])).tolist()
     [False, True, True, False]
     """
-    words = {word.strip().lower() for word in (*WORDS, *more)}
+    words = _lower(pa.array([*WORDS, *more]))  # by what lowers the values: Python has other ideas of a final sigma
     found = np.zeros(len(values), bool)
     # Hardly any value is one: only those that begin like one are looked at as text.
-    rows = np.flatnonzero(_may_begin(words)[first_bytes(values)])
+    rows = np.flatnonzero(_may_begin(words.to_pylist())[first_bytes(values)])
     if len(rows):
-        text = pc.utf8_lower(pc.utf8_trim_whitespace(values.take(pa.array(rows))))
-        nobody = pc.or_(pc.is_in(text, pa.array(sorted(words))), pc.match_substring_regex(text, _ZEROS))
+        text = _lower(values.take(pa.array(rows)))
+        nobody = pc.or_(pc.is_in(text, words), pc.match_substring_regex(text, _ZEROS))
         found[rows] = nobody.fill_null(False).to_numpy(zero_copy_only=False)
     return found
+
+
+def _lower(values: pa.Array) -> pa.Array:
+    return pc.utf8_lower(pc.utf8_trim_whitespace(values))
 
 
 def _may_begin(words: Iterable[str]) -> np.ndarray:

@@ -8,14 +8,14 @@ nothing grows on one worker. The rules: docs/data-model.md, "Customer".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 
 from transforms import find_owners, link_devices, link_emails, link_entities, split_devices
-from transforms.answers import by_block
+from transforms.answers import ANSWERS, by_block
 from transforms.batches import conform, keyed_tables, split_by_shard
 from transforms.columns import one_chunk
 from transforms.decisions import Decided
@@ -41,6 +41,24 @@ ROUNDS = (
     Round("SharedDevices", split_devices.QUESTIONS, split_devices.ask, split_devices.decide),
     Round("Owners", find_owners.QUESTIONS, find_owners.ask, find_owners.decide),
 )
+
+
+def resolve_identity(
+    blocks: Mapping[str, pa.Table], duplicates: pa.Table, rules: IdentityRules
+) -> tuple[dict[str, pa.Table], pa.Table]:
+    """All rounds over blocks of events by name: what each block is told (ANSWERS), and the rows of identity_decisions.
+
+    `duplicates` are ANSWERS with the column `block`. Whose the events are: `Identities(events, rules, answers).resolve()`.
+    """
+    known = {path: ANSWERS.empty_table() for path in blocks} | dict(by_block(duplicates))
+    refused = []
+    for round_ in ROUNDS:
+        questions = [round_.ask(Identities(blocks[path], rules, known[path], path), rules) for path in blocks]
+        decided = round_.decide(conform(questions, round_.questions), rules)
+        for path, told in by_block(decided.answers):
+            known[path] = pa.concat_tables((known[path], told))
+        refused.append(decided.decisions)
+    return known, pa.concat_tables(refused).sort_by([("kind", "ascending"), ("identifier", "ascending")])
 
 
 class _Ask(beam.DoFn):

@@ -296,7 +296,7 @@ def _ignore_nobody(events: pa.Table, more: tuple[str, ...]) -> tuple[pa.Table, d
         mask = means_nobody(values, more)
         if mask.any():
             nothing = pa.scalar(None, pa.string())
-            nobody[name] = pc.if_else(pa.array(mask), values, nothing)
+            nobody[name] = pc.if_else(pa.array(mask), pc.utf8_trim_whitespace(values), nothing)
             if name in _TRIMMED:
                 events = with_columns(events, {name: pc.if_else(pa.array(mask), nothing, values)})
     return events, nobody
@@ -418,7 +418,10 @@ def _exclude(
     if not condition or not events.num_rows:
         return events, 0
     # The condition may name any field, also one that no event of this block has.
-    absent = {f.name: f.arrow for f in contracts.fields.values()} | {"extra": pa.string()}
+    absent = {f.name: f.arrow for f in contracts.fields.values()} | {
+        "extra": pa.string(),
+        "ignored_identifiers": pa.string(),
+    }
     absent = {name: kind for name, kind in absent.items() if name not in events.column_names}
     whole = with_columns(events, {name: pa.nulls(events.num_rows, kind) for name, kind in absent.items()})
     mask = duck.select(
