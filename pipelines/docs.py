@@ -173,9 +173,14 @@ def _envelope(contracts: Contracts) -> Iterator[str]:
 
 def _event_types(contracts: Contracts) -> Iterator[str]:
     yield from _head("Event type", "What happened", "Its own fields", "In sessions")
-    for contract in contracts.contracts:
-        own = "; ".join(_rules(contract, name) for name in contract.properties)
-        yield _row(f"`{contract.event_type}`", contract.description, own or "none", "yes" if contract.session else "")
+    for event_type in contracts.event_types:
+        *earlier, newest = (c for c in contracts.contracts if c.event_type == event_type)
+        known = {name for contract in earlier for name in contract.properties}
+        own = "; ".join(
+            _rules(newest, name) + (f" (since version {newest.version})" if earlier and name not in known else "")
+            for name in newest.properties
+        )
+        yield _row(f"`{event_type}`", newest.description, own or "none", "yes" if newest.session else "")
 
 
 def _rules(contract: Contract, name: str) -> str:

@@ -19,6 +19,9 @@ FORMATS = ("jsonl", "csv", "parquet")
 NATIVE = "events"
 #: Tables that a lookup beside them would hide.
 _TAKEN = ("records", "block", "selected", "mapped")
+#: Columns that `records` has besides those of the file.
+_OF_RECORDS = frozenset(("record_no", "record_key"))
+_EXAMPLES = {"null_words": '"NULL", "n/a"', "optional_columns": '"coupon", "tax"'}
 
 
 class SourceError(ValueError):
@@ -42,7 +45,8 @@ class Source:
     `select` is one DuckDB SELECT over `records` (the export's columns, `record_no`, `record_key`, and for JSON lines one
     column `record`) and the lookups. It yields `record_no`, `event_type` and fields of that type; rows it leaves out are
     skipped records. `record_key` is a SQL expression that is unique for a record: an event's id is
-    `<record_key>:<event_type>` unless the SELECT gives `event_id`.
+    `<record_key>:<event_type>` unless the SELECT gives `event_id`. A text that is one of `null_words` is an absent value,
+    and a column of `optional_columns` that a file lacks is there for the SELECT all the same, empty.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Source:
     select: str
     file: str = ""
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    null_words: tuple[str, ...] = ()
+    optional_columns: tuple[str, ...] = ()
 
 
 def load_sources(extra_folder: str | Path | None = None) -> dict[str, Source]:
@@ -75,7 +81,7 @@ def _read(file: Path, name: str) -> Source:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SourceError(f"{file}: not readable as TOML: {error}") from error
-    known = {"description", "format", "timezone", "record_key", "select", "lookups"}
+    known = {"description", "format", "timezone", "record_key", "null_words", "optional_columns", "select", "lookups"}
     for key in document:
         if key not in known:
             raise SourceError(f"{file}: unknown key {key!r}; a description has {', '.join(sorted(known))}")
@@ -97,8 +103,20 @@ def _read(file: Path, name: str) -> Source:
         raise SourceError(f"{file}: the name {NATIVE!r} stands for Parcours' own format; name the file otherwise")
     return Source(
         name, document["description"], document["format"], timezone, document["record_key"], document["select"],
-        str(file), lookups,
+        str(file), lookups, _words(file, document, "null_words"), _words(file, document, "optional_columns"),
     )  # fmt: skip
+
+
+def _words(file: Path, document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """A list of texts. JSON lines have no columns to which it could apply."""
+    words = document.get(key, [])
+    if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+        raise SourceError(f"{file}: {key} is a list of texts, such as [{_EXAMPLES[key]}]")
+    if words and document["format"] == "jsonl":
+        raise SourceError(f"{file}: {key} goes with the columns of csv and parquet; say it in the SELECT of a jsonl")
+    if key == "optional_columns" and (own := _OF_RECORDS.intersection(word.lower() for word in words)):
+        raise SourceError(f"{file}: {key}: {', '.join(sorted(own))} is a name of Parcours' own")
+    return tuple(words)
 
 
 def _lookup(file: Path, name: str, spec: Mapping[str, Any]) -> Lookup:

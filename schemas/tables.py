@@ -195,7 +195,7 @@ _SUBSCRIPTIONS = Table(
         Column("renewals", WHOLE, "Number of renewals with the outcome renewed."),
         Column("term_ends_at", TIME, "End of the last paid term: its start and period_months calendar months."),
         Column("auto_renews", FLAG, "True if a term renews by itself."),
-        Column("cancelled_reason", TEXT, "The reason of the effective cancellation."),
+        Column("cancelled_reason", TEXT, "The reason given with the end."),
         Column("is_voluntary", FLAG, "Whether the customer wanted the end, as the cancellation says."),
     ),
 )  # fmt: skip

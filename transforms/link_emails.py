@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.answers import BLOCK, EMAIL, answers, in_block
 from transforms.columns import one_chunk, valid_mask
@@ -77,7 +78,7 @@ def decide(questions: pa.Table, rules: IdentityRules) -> Decided:
 
     `questions` are all of their identifiers.
     """
-    is_email = pa.compute.is_null(questions["ignored"])
+    is_email = pc.is_null(questions["ignored"])
     asked = questions.filter(is_email)
     emails = group_rows(one_chunk(asked["identifier"]).dictionary_encode().indices.to_numpy())
     known = valid_mask(asked["customer_key"])
@@ -111,7 +112,7 @@ def decide(questions: pa.Table, rules: IdentityRules) -> Decided:
                     events[shared],
                     customers[shared],
                 ),
-                *_ignored_decisions(questions.filter(pa.compute.invert(is_email))),
+                *_ignored_decisions(questions.filter(pc.invert(is_email))),
             ]
         ),
     )
@@ -122,5 +123,5 @@ def _ignored_decisions(asked: pa.Table) -> list[pa.Table]:
     return [
         decisions(kind, of_kind["identifier"], "ignored", "means_nobody", of_kind["events_sum"].to_numpy())
         for kind in sorted(set(summed["ignored"].to_pylist()))
-        for of_kind in [summed.filter(pa.compute.equal(summed["ignored"], kind))]
+        for of_kind in [summed.filter(pc.equal(summed["ignored"], kind))]
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.answers import ANSWERS
 from transforms.batches import keyed_tables, shard_of_bucket, split_by_shard, with_columns
@@ -77,7 +78,7 @@ def _owner(block: Identities, resolved: Resolved) -> Coded:
     count = 0
     for name, owners in block.owners().items():
         of_life = block.is_one_of(LIFE[name]) & (owners.codes >= 0)
-        same = np.append(pa.compute.index_in(owners.names, resolved.names).fill_null(-1).to_numpy(), -1)
+        same = np.append(pc.index_in(owners.names, resolved.names).fill_null(-1).to_numpy(), -1)
         elsewhere = of_life & (same[owners.codes] != resolved.key)
         codes[elsewhere] = owners.codes[elsewhere] + count
         names.append(owners.names.fill_null(""))

@@ -180,7 +180,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _check_record_no(connection: duckdb.DuckDBPyConnection, records: int) -> None:
     """An event that names no record of its block would be lost without a word, and so is an error of the SELECT."""
-    if "record_no" not in {name for name, *_ in connection.execute("describe mapped").fetchall()}:
+    if "record_no" not in {name.lower() for name, *_ in connection.execute("describe mapped").fetchall()}:
         return  # said with the other columns that may be missing
     found = connection.execute(
         "select count(*) from mapped where record_no is null or record_no not between 0 and $last",
@@ -197,7 +197,12 @@ def _with_key(source: Source) -> str:
 
 def _finished(connection: duckdb.DuckDBPyConnection, source: Source, contracts: Contracts) -> str:
     """The SELECT that gives derived ids, sets naive times into the description's zone, and knows what is missing."""
-    types = {name: str(kind) for name, kind, *_ in connection.execute("describe mapped").fetchall()}
+    # DuckDB takes a name in any case, and tells it in the case that the file has: an export in capitals has our fields too.
+    own = {"record_no", *contracts.fields}
+    types = {
+        name.lower() if name.lower() in own else name: str(kind)
+        for name, kind, *_ in connection.execute("describe mapped").fetchall()
+    }
     for required in ("record_no", "event_type", "occurred_at"):
         if required not in types:
             raise duckdb.BinderException(f"the SELECT gives no column {required}")
@@ -211,7 +216,7 @@ def _finished(connection: duckdb.DuckDBPyConnection, source: Source, contracts: 
         ):
             columns.append(f"timezone('{source.timezone}', mapped.{name}::timestamp) as {name}")
         else:
-            columns.append(f"mapped.{_quoted(name)}")
+            columns.append(f"mapped.{_quoted(name)} as {_quoted(name)}")
     own_id = "mapped.event_id::varchar" if "event_id" in types else "null"
     columns.append(f"coalesce({own_id}, records.record_key || ':' || mapped.event_type) as event_id")
     return f"select {', '.join(columns)} from mapped join records on records.record_no = mapped.record_no"

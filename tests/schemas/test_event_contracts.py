@@ -12,6 +12,7 @@ CONTRACTS = {
     path.relative_to(EVENTS).as_posix(): json.loads(path.read_text(encoding="utf-8"))
     for path in sorted(EVENTS.glob("*/*.json"))
 }
+#: The newest version of each type.
 BY_TYPE = {document["title"]: document for document in CONTRACTS.values()}
 REGISTRY = Registry().with_resources(
     (document["$id"], Resource.from_contents(document)) for document in CONTRACTS.values()
@@ -43,6 +44,8 @@ TABLE = {
     "review": ("rating scale_min scale_max", "order_id"),
     "referral": ("", "referred_email"),
 }
+# Later versions: what they add. Everything else is as it was, so that an event of an earlier one is one of these too.
+ADDED = {"product_usage/1-1-0.json": ("product_usage/1-0-0.json", {"subscription_id"})}
 ENVELOPE = (
     "event_id event_type occurred_at",
     (
@@ -143,7 +146,7 @@ def keyword_of_each_property(*keywords):
 
 
 def test_the_types_are_those_of_the_table():
-    assert set(CONTRACTS) == {f"{name}/1-0-0.json" for name in [*TABLE, "envelope"]}
+    assert set(CONTRACTS) == {f"{name}/1-0-0.json" for name in [*TABLE, "envelope"]} | set(ADDED)
 
 
 @each_contract
@@ -233,8 +236,18 @@ def test_only_an_amount_means_different_things_in_different_types():
 @pytest.mark.parametrize("event_type", [*TABLE, "envelope"])
 def test_fields_are_those_of_the_table(event_type):
     required, optional = (fields.split() for fields in {**TABLE, "envelope": ENVELOPE}[event_type])
-    assert BY_TYPE[event_type]["required"] == required
-    assert set(BY_TYPE[event_type]["properties"]) == {*required, *optional}
+    assert CONTRACTS[f"{event_type}/1-0-0.json"]["required"] == required
+    assert set(CONTRACTS[f"{event_type}/1-0-0.json"]["properties"]) == {*required, *optional}
+
+
+@pytest.mark.parametrize("path", ADDED)
+def test_a_later_version_adds_and_changes_nothing(path):
+    earlier, added = ADDED[path]
+    assert added.isdisjoint(CONTRACTS[earlier]["properties"]) and added.isdisjoint(CONTRACTS[path]["required"])
+    later = {**CONTRACTS[path], "$id": CONTRACTS[earlier]["$id"]}
+    later["properties"] = {name: d for name, d in later["properties"].items() if name not in added}
+    assert later == CONTRACTS[earlier]
+    assert set(CONTRACTS[path]["properties"]) == set(CONTRACTS[earlier]["properties"]) | added
 
 
 def test_a_type_repeats_an_envelope_field_only_to_require_it():

@@ -39,6 +39,12 @@ def test_the_shipped_descriptions() -> None:
         "complete_journey.transactions",
         "complete_journey.campaigns",
         "complete_journey.coupon_redemptions",
+        "ravenstack.accounts",
+        "ravenstack.churn_events",
+        "ravenstack.feature_usage",
+        "ravenstack.subscriptions",
+        "ravenstack.support_tickets",
+        "snowplow.events",
     } <= set(sources)
     for name, source in sources.items():
         assert source.name == name
@@ -55,7 +61,14 @@ def test_a_description_of_ones_own(tmp_path: Path) -> None:
         "regions": Lookup("regions", columns=("region", "country"), rows=((1, "DE"), (2, "CH"))),
         "campaigns": Lookup("campaigns", file="campaigns.csv"),
     }
+    assert (source.null_words, source.optional_columns) == ((), ())
     assert set(load_sources()) < set(load_sources(tmp_path))
+
+
+def test_null_words_and_optional_columns(tmp_path: Path) -> None:
+    write(tmp_path, 'null_words = ["NULL", "n/a"]\noptional_columns = ["coupon"]\n' + GOOD)
+    source = load_sources(tmp_path)["shop.orders"]
+    assert (source.null_words, source.optional_columns) == (("NULL", "n/a"), ("coupon",))
 
 
 def test_without_a_time_zone_it_is_utc(tmp_path: Path) -> None:
@@ -94,6 +107,13 @@ def test_deeper_folders_are_in_the_name(tmp_path: Path) -> None:
         ("[lookups.campaigns]\nfile", "[lookups.Records]\nfile", "lookups.Records: .* name"),
         ("rows = [[1,", "rows = [1, [1,", "lookups.regions: give either"),
         ("[lookups.regions]", "[lookups.regions", "not readable as TOML"),
+        ('format = "csv"', 'format = "csv"\nnull_words = "NULL"', r'null_words is a list of texts, such as \["NULL", "n/a"\]'),
+        ('format = "csv"', 'format = "csv"\nnull_words = [0]', "null_words is a list of texts"),
+        ('format = "csv"', 'format = "csv"\nnull_words = [""]', "null_words is a list of texts"),
+        ('format = "csv"', 'format = "csv"\noptional_columns = [["tax"]]', "optional_columns is a list of texts"),
+        ('format = "csv"', 'format = "jsonl"\nnull_words = ["NULL"]', "null_words goes with the columns of csv and parquet"),
+        ('format = "csv"', 'format = "jsonl"\noptional_columns = ["tax"]', "optional_columns goes with the columns of csv"),
+        ('format = "csv"', 'format = "csv"\noptional_columns = ["Record_No"]', "optional_columns: record_no is a name of Parcours"),
     ],
 )  # fmt: skip
 def test_a_slip_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -28,6 +28,8 @@ RELIED_ON = {
     "minutes_lost next_outcome",
     "lifecycle_metrics": "metric period_kind period_start period_end segment segment_value currency numerator "
     "denominator value unit n status",
+    "identity_map": "identifier_kind identifier customer_key valid_from valid_to n_events",
+    "identity_decisions": "kind identifier decision reason n_customers",
     "quarantine": "run_id source file raw event_id event_type errors",
     "runs": "run_id started_at as_of records_in events_in touchpoints duplicates quarantined after_as_of status",
     "stage_transitions": "from_stage to_stage",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -281,6 +282,81 @@ def test_json_of_a_described_source(steps: Any) -> None:
          "page_url": "/x", "load_ms": 12.5},
     ]  # fmt: skip
     assert [(f.code, f.rows.tolist()) for f in candidates.unreadable] == [("json.malformed", [1, 2])]
+
+
+PAGES = """
+    select record_no, 'site_visit' as event_type, day::timestamp as occurred_at, who as customer_id, page as page_url,
+        referrer, coupon, tax
+    from records
+"""
+
+
+def pages(**more: Any) -> Source:
+    return replace(described(PAGES, "page || '-' || day", "csv"), **more)
+
+
+def test_null_words_are_absent_values(steps: Any) -> None:
+    """The whole field, as it is written: NULL in a longer text, and null where the list says NULL, are texts."""
+    table = csv("day,who,page,referrer,coupon,tax",
+                "2026-01-05,NULL,/a?x=NULL,NULL ,null,n/a", '2026-01-06,a,/b,"NULL",it\'s,"n/a"')  # fmt: skip
+    source = pages(null_words=("NULL", "n/a", "it's"))
+    assert rows_of(run(steps, table, source, "csv")) == [
+        {"event_id": "/a?x=NULL-2026-01-05:site_visit", "event_type": "site_visit", "page_url": "/a?x=NULL",
+         "occurred_at": datetime.datetime(2026, 1, 5, tzinfo=UTC), "extra": '{"referrer":"NULL ","coupon":"null"}'},
+        {"event_id": "/b-2026-01-06:site_visit", "event_type": "site_visit", "customer_id": "a", "page_url": "/b",
+         "occurred_at": datetime.datetime(2026, 1, 6, tzinfo=UTC)},
+    ]  # fmt: skip
+
+
+def test_null_words_in_the_key_of_a_record(steps: Any) -> None:
+    table = csv("day,who,page,referrer,coupon,tax", "2026-01-05,a,NULL,,,")
+    assert "event_id" not in rows_of(run(steps, table, pages(null_words=("NULL",)), "csv"))[0]
+
+
+def test_null_words_in_parquet_are_looked_for_in_texts_only(steps: Any) -> None:
+    table = pa.table({
+        "id": [1, 2], "who": pa.array(["a", "-"], pa.large_string()), "place": pa.array(["-", "web"]).dictionary_encode(),
+        "score": [-1.0, 2.0], "tags": [["-"], None], 'a "b"': ["-", "c"], "day": [datetime.datetime(2026, 1, 5)] * 2,
+    })  # fmt: skip
+    select = '''
+        select record_no, 'site_visit' as event_type, day as occurred_at, who as customer_id, place, score as points, tags,
+            "a ""b""" as colour
+        from records
+    '''
+    found = rows_of(run(steps, table, replace(described(select), null_words=("-", "-1.0"))))
+    assert [row.get("customer_id") for row in found] == ["a", None]
+    assert [json.loads(row["extra"]) for row in found] == [
+        {"points": -1.0, "tags": ["-"]}, {"place": "web", "points": 2.0, "colour": "c"},
+    ]  # fmt: skip
+
+
+def test_optional_columns_that_a_file_lacks_are_empty(steps: Any) -> None:
+    source = pages(optional_columns=("coupon", "tax", "referrer"))
+    short, whole = "2026-01-05,a,/a", "2026-01-05,a,/a,/r,c,7"
+    lacking = rows_of(run(steps, csv("day,who,page", short), source, "csv"))
+    assert "extra" not in lacking[0]
+    there = rows_of(run(steps, csv("day,who,page,referrer,coupon,tax", whole), source, "csv"))
+    assert there[0]["extra"] == '{"referrer":"/r","coupon":"c","tax":"7"}'
+    in_capitals = rows_of(run(steps, csv("DAY,WHO,PAGE,REFERRER,COUPON,TAX", whole), source, "csv"))
+    assert in_capitals == [{**there[0], "extra": '{"REFERRER":"/r","COUPON":"c","TAX":"7"}'}]
+    both = replace(source, null_words=("c",))
+    assert rows_of(run(steps, csv("day,who,page,Coupon", "2026-01-05,a,/a,c"), both, "csv")) == lacking
+    with pytest.raises(UnreadableFile, match='"who" not found'):
+        run(steps, csv("day,page", "2026-01-05,/a"), source, "csv")
+
+
+def test_names_in_capitals_are_those_of_the_contracts(steps: Any) -> None:
+    """DuckDB takes names in any case, and gives back a column in the case that the file has."""
+    table = csv("Event_ID,EVENT_TYPE,OCCURRED_AT,CUSTOMER_ID,PAGE_URL,Tax", "a,site_visit,2026-01-05T00:00:00Z,c,/a,7")
+    source = described(
+        "select record_no, event_id, event_type, occurred_at, customer_id, page_url, tax from records",
+        "event_id",
+        "csv",
+    )
+    assert rows_of(run(steps, table, source, "csv")) == [
+        {"event_id": "a", "event_type": "site_visit", "occurred_at": "2026-01-05T00:00:00Z", "customer_id": "c",
+         "page_url": "/a", "extra": '{"Tax":"7"}'},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ with subscription_events as (
     where event_type in ('subscription_started', 'subscription_changed', 'renewal', 'cancellation')
 ),
 closed as (
-    select customer_no, event_no, occurred_at from entity_events where event_type = 'account_closed'
+    select customer_no, event_no, occurred_at, reason from entity_events where event_type = 'account_closed'
 ),
 summed as (
     select
@@ -94,7 +94,7 @@ first_end as (
         from subscription_events
         where ends
         union all
-        select customer_no, null, null, event_no, occurred_at, 'account_closed', null, null, true
+        select customer_no, null, null, event_no, occurred_at, 'account_closed', reason, null, true
         from closed
     ) as e
         on
