@@ -77,7 +77,7 @@ BOXES = {
         Box("MapIdentities", "identity_map", 356, 366, width=116),
         Box("Measure", "sums that add up", 488, 366, width=120),
         Box("WriteShards", "tables of customers", 664, 366),
-        Box("WriteTables", "metrics, quarantine", 834, 366),
+        Box("WriteTables", "metrics, quarantine, …", 834, 366),
         Box("WriteListing", "files and counts", 664, 484),
         Box("manifest", "sums proven", 504, 484, True),
         Box("catalog", "views for DuckDB", 344, 484, True),

@@ -87,8 +87,8 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, run: Run, manifest: Mani
     for table in manifest.tables:
         try:
             con.execute(f"create view {quote(table.name)} as {_rows(run, manifest, table)}")
-        except duckdb.IOException as error:
-            reason = str(error).partition("\n")[0].removeprefix("IO Error: ")
+        except duckdb.Error as error:  # a file that is gone, or cut off
+            reason = str(error).partition("\n")[0].partition(": ")[2]
             raise UsageError(
                 f"Table {table.name} of run {run.run_id} cannot be read: {reason}.",
                 "A file of the lake was moved, changed or removed: restore it, or run parcours run again.",

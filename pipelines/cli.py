@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -259,6 +260,50 @@ def query(lake: str, sql: str, form: Any, output: str | None) -> int:
     try:
         with _quiet_imports():  # a lake on an object store is read through Beam
             ask(lake, sys.stdin.read() if sql == "-" else sql, form, output)
+    except BrokenPipeError:  # click would make it an exit status of 1: refused
+        return _reader_left()
+    return 0
+
+
+@parcours.command()
+@click.option("--lake", metavar="LAKE", required=True, help="The lake that a run was published in.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Events to show: half of them the first, half the last; 0 for all.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="The form of the answer.",
+)
+@click.argument("customer")
+def explain(lake: str, customer: str, limit: int, form: str) -> int:
+    """Tell the journey of one customer, event by event.
+
+    \b
+    parcours explain --lake lake c-1042
+    parcours explain --lake lake ada@example.com --format json
+
+    CUSTOMER is a customer_key, or an identifier of one customer: a customer_id, an e-mail, a device, or a ticket,
+    subscription or order. Told are the events with the rule that gave each its customer, stages, sessions and friction
+    in place, what was refused, and the numbers with the events that they are made of.
+    """
+    from pipelines.explain import explained
+    from pipelines.explain_text import as_json, as_text
+
+    width = max(60, min(110, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 110
+    try:
+        with _quiet_imports(), explained(lake, customer, limit) as explanation:
+            lines = as_json(explanation) if form == "json" else as_text(explanation, width)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.flush()
     except BrokenPipeError:  # click would make it an exit status of 1: refused
         return _reader_left()
     return 0

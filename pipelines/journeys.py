@@ -17,7 +17,7 @@ from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
-from transforms.map_identities import BusiestCustomers, MapIdentities
+from transforms.map_identities import MapIdentities
 from transforms.map_source import MapSource, SourceMapping
 from transforms.measure import Measure, MeasureRules
 from transforms.quarantine_examples import QuarantineExamples
@@ -63,7 +63,7 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     known = (staged["staged"], duplicates) | "WithDuplicates" >> beam.Flatten()
     identity = known | "ResolveIdentity" >> ResolveIdentity(plan.identity, plan.shards)
     loaded = identity["answers"] | "LoadByCustomer" >> LoadByCustomer(plan.identity, plan.shards)
-    shards = (
+    customers = (
         loaded["shards"]
         | "Stitch" >> Stitch(plan.contracts, plan.stitch)
         | "BuildEntities" >> BuildEntities(plan.entities)
@@ -71,8 +71,9 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "BuildJourneys" >> BuildJourneys(plan.journeys)
         | "FindFriction" >> FindFriction(plan.friction)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
-        | "MapIdentities" >> MapIdentities(None)
     )
+    mapped = customers | "MapIdentities" >> MapIdentities()
+    shards = mapped["shards"]
     measured = shards | "Measure" >> Measure(
         plan.measure, plan.tables["lifecycle_metrics"], plan.tables["stage_transitions"]
     )
@@ -83,8 +84,8 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "WholeTables" >> beam.Flatten()
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()
-    busiest = shards | "BusiestCustomers" >> BusiestCustomers()
-    tallies = (accepted["tallies"], identity["tallies"], loaded["tallies"], busiest) | "Tallies" >> beam.Flatten()
+    counted = (accepted, identity, loaded, mapped)
+    tallies = [step["tallies"] for step in counted] | "Tallies" >> beam.Flatten()
     {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(
         plan.listings
     )

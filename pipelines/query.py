@@ -131,7 +131,7 @@ def _write_json(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> None:
     before = b"["
     for batch in _batches(answer.to_arrow_reader()):
         for row in batch.to_pylist():
-            target.write(before + json.dumps(_plain(row), ensure_ascii=False, allow_nan=False).encode())
+            target.write(before + json.dumps(plain(row), ensure_ascii=False, allow_nan=False).encode())
             before = b",\n"
     target.write(b"[]\n" if before == b"[" else b"]\n")
 
@@ -177,13 +177,13 @@ def _csv_column(column: pa.Array) -> pa.Array:
     simple = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_string(kind)
     if simple and not pa.types.is_interval(kind) and not pa.types.is_duration(kind):
         return column
-    texts = (None if v is None else _plain(v) for v in column.to_pylist())
+    texts = (None if v is None else plain(v) for v in column.to_pylist())
     return pa.array(
         [t if t is None or isinstance(t, str) else json.dumps(t, ensure_ascii=False) for t in texts], "string"
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value of an answer as JSON has it, without loss: what JSON has no number or name for is text."""
     match value:
         case bool() | int() | str() | None:
@@ -201,13 +201,13 @@ def _plain(value: Any) -> Any:
         case bytes():
             return base64.b64encode(value).decode()
         case dict():
-            return {str(name): _plain(part) for name, part in value.items()}
+            return {str(name): plain(part) for name, part in value.items()}
         case pa.MonthDayNano(months, days, nanoseconds):
             return f"P{months}M{days}DT{decimal.Decimal(nanoseconds) / 10**9:f}S"
         case list():
-            return [_plain(part) for part in value]
+            return [plain(part) for part in value]
         case tuple():
-            return [_plain(part) for part in value]
+            return [plain(part) for part in value]
         case _:
             return str(value)
 

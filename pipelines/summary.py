@@ -118,9 +118,9 @@ def render_check(result: RunResult) -> str:
     for example in result.examples:
         first.setdefault(example["code"], example)
     for code, example in sorted(first.items()):
-        lines += ["", f"For example, {code}: {_clean(example['file'])}, at {example['offset']}"]
-        lines += [f"  {_clean(example['raw'])}"]
-        told = [(name, _clean(example.get(name))) for name in ("path", "expected", "observed")]
+        lines += ["", f"For example, {code}: {one_line(example['file'])}, at {example['offset']}"]
+        lines += [f"  {one_line(example['raw'])}"]
+        told = [(name, one_line(example.get(name))) for name in ("path", "expected", "observed")]
         lines += _aligned([(f"  {name}", text) for name, text in told if text], right=False)
     is_fine = not first and count["records_mapped"] == count["records_in"] > 0
     verdict = "Every record is fine. Nothing was written." if is_fine else "Nothing was written."
@@ -151,7 +151,7 @@ def _quarantine(result: RunResult) -> list[str]:
         lambda tally: tally["source"] or "",
     )
     rows = [
-        (f"  {_clean(source) or '-'}", code, f"{count:,}", _percent(count, given[source]))
+        (f"  {one_line(source) or '-'}", code, f"{count:,}", _percent(count, given[source]))
         for (source, code), count in sorted(codes.items(), key=lambda item: (-item[1], item[0]))
     ]
     return ["", "Quarantine, by source and broken rule (share of what the source gave)", *_aligned(rows)]
@@ -163,7 +163,7 @@ def _unknown_fields(result: RunResult) -> list[str]:
         return []
     most = sorted(names.items(), key=lambda item: (-item[1], item[0]))
     rows = [
-        (f"  {_clean(source) or '-'}", _clean(name), f"{count:,}")
+        (f"  {one_line(source) or '-'}", one_line(name), f"{count:,}")
         for (source, name), count in most[:_UNKNOWN_FIELDS_SHOWN]
     ]
     more = len(most) - len(rows)
@@ -196,7 +196,7 @@ def _warnings(result: RunResult) -> list[str]:
             if count > least:
                 share = _percent(count, touchpoints)
                 lines.append(
-                    f"Warning: the {kind} {_clean(name)} has {count:,} of the events ({share}). A test account, a robot "
+                    f"Warning: the {kind} {one_line(name)} has {count:,} of the events ({share}). A test account, a robot "
                     f"or a word that means nobody? The settings `exclude` and `ignored_identifiers` take it out."
                 )
     return ["", *lines] if lines else []
@@ -226,10 +226,10 @@ def _aligned(rows: Sequence[Sequence[str]], right: bool = True) -> list[str]:
     ]
 
 
-def _clean(text: object) -> str:
+def one_line(text: object) -> str:
     """A text of the input on one line of a terminal: no control characters, and not too long.
 
-    >>> _clean("red \\x1b[31m" + "x" * 1000)[:16], len(_clean("x" * 1000))
+    >>> one_line("red \\x1b[31m" + "x" * 1000)[:16], len(one_line("x" * 1000))
     ('red �[31mxxxxxxx', 301)
     """
     line = " ".join(str("" if text is None else text).split())

@@ -27,16 +27,8 @@ CUSTOMERS: dict[str, dict[str, Any]] = EXPECTED["customers"]
 SCRIPT = Path(sys.executable).with_name("parcours")
 COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from pipelines.cli import main; main()"]
 
-SHARED_DEVICE = "a session does not end yet where another customer's event came between on its device"
-
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
-
-
-def xfailing(*keys: str, reason: str) -> list[Any]:
-    """All customers; those named are known not to come out as the design says. Strict: mended, they must leave here."""
-    marks = pytest.mark.xfail(reason=reason, strict=True)
-    return [pytest.param(key, marks=marks) if key in keys else key for key in CUSTOMERS]
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +169,7 @@ def test_timeline(tables: Tables, key: str) -> None:
     assert [[row["event_id"], row["stage"], row["journey_no"]] for row in rows] == timeline(CUSTOMERS[key])
 
 
-@pytest.mark.parametrize("key", xfailing("c-kim", "c-lea", reason=SHARED_DEVICE))
+@pytest.mark.parametrize("key", CUSTOMERS)
 def test_sessions(tables: Tables, key: str) -> None:
     members: dict[str, list[str]] = defaultdict(list)
     for row in sorted(of(tables["touchpoints"], key), key=lambda row: row["seq"]):

@@ -223,7 +223,7 @@ def follow() -> Values:
         "currency", "first_channel", "current_stage",
     )  # fmt: skip
 
-    shard = map_identities(shard, None, connection)
+    shard = map_identities(shard)
     steps["MapIdentities"] = {
         row["identifier_kind"] + " " + row["identifier"]: f"{row['n_events']} events"
         for row in shard["identity_map"].to_pylist()

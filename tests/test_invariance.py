@@ -23,10 +23,14 @@ import pytest
 from hypothesis import strategies as st
 
 from pipelines.run import run
-from pipelines.settings import load_settings
+from pipelines.settings import Settings, load_settings, parse_time
 from schemas.contracts import load_contracts
+from tests import hostile_identities
 from tests.hostile_events import AS_OF, Event, make_events
 from tests.lake_tables import assert_same_tables, counts, read_tables
+
+#: Worlds of tests/hostile_identities.py, each under one policy.
+POLICY_OF = {101: "device_split", 102: "last_auth", 103: "none"}
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,31 @@ def run_uncut(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple
     @functools.cache
     def lines_and_lake(seed: int) -> tuple[list[str], Path]:
         folder = tmp_path_factory.mktemp("uncut")
-        lines = [json.dumps(event, ensure_ascii=False) for event in make_events(seed)]
+        lines = [json.dumps(event, ensure_ascii=False) for event in world(seed)]
         write_text(folder / "events.jsonl", lines)
-        run([str(folder / "events.jsonl")], str(folder / "lake"), load_settings(as_of=AS_OF, shards=1))
+        run([str(folder / "events.jsonl")], str(folder / "lake"), settings_of(seed, shards=1))
         return lines, folder / "lake"
 
     return lines_and_lake
 
 
-@hypothesis.given(seed=st.integers(1, 3), cut=cuts)
+def world(seed: int) -> list[Event]:
+    """A small business; or, by its name below, identities that merge across files, and copies that differ."""
+    return hostile_identities.make_events(seed) if seed in POLICY_OF else make_events(seed)
+
+
+def settings_of(seed: int, **cut: int) -> Settings:
+    return load_settings(as_of=AS_OF, identity_policy=POLICY_OF.get(seed), **cut)
+
+
+@hypothesis.given(seed=st.sampled_from((1, 2, *POLICY_OF)), cut=cuts)
 @hypothesis.settings(
-    max_examples=6,
+    max_examples=8,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # a smaller example is not worth the minutes
 )
 @hypothesis.example(seed=1, cut=Cut(1, ("jsonl", "jsonl.gz", "jsonl.zst"), 300, 7, 40))
+@hypothesis.example(seed=101, cut=Cut(2, ("jsonl", "jsonl.gz", "jsonl.zst"), 600, 5, 30))
+@hypothesis.example(seed=102, cut=Cut(3, ("jsonl", "jsonl"), 2_500, 3, 10))
 def test_any_order_any_cut_any_shard_count_and_added_copies(
     run_uncut: Callable[[int], tuple[list[str], Path]], seed: int, cut: Cut
 ) -> None:
@@ -79,7 +94,7 @@ def test_any_order_any_cut_any_shard_count_and_added_copies(
         folder = Path(name)
         copies = copies_of_accepted(lake, lines, cut)
         patterns = write_cut(folder / "cut", [*lines, *copies], cut)
-        settings = load_settings(as_of=AS_OF, shards=cut.shards, block_bytes=cut.block_bytes)
+        settings = settings_of(seed, shards=cut.shards, block_bytes=cut.block_bytes)
         run(patterns, str(folder / "lake"), settings)
 
         assert_same_tables(lake, folder / "lake")
@@ -96,7 +111,7 @@ def copies_of_accepted(lake: Path, lines: Sequence[str], cut: Cut) -> list[str]:
     bad = set(tables["quarantine"]["raw"].to_pylist())
     kept = set(tables["touchpoints"]["event_id"].to_pylist())
     fit = [line for line in lines if line not in bad and json.loads(line)["event_id"] in kept]
-    fit = [line for line in fit if datetime.fromisoformat(json.loads(line)["occurred_at"]) <= AS_OF]
+    fit = [line for line in fit if parse_time(json.loads(line)["occurred_at"]) <= AS_OF]
     return random.Random(cut.order).choices(fit, k=cut.copies)
 
 

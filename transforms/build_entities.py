@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
 from transforms.find_owners import LIFE
+from transforms.identities import was_ignored
 from transforms.shard_step import ShardStep
 
 _COLUMNS = (
@@ -35,9 +36,8 @@ def entity_events(touchpoints: pa.Table, copies: pa.Table) -> pa.Table:
     """
     types = pa.array([*(name for life in LIFE.values() for name in life), "account_closed"])
     own = pc.and_(pc.is_in(touchpoints["event_type"], types), pc.is_null(touchpoints["owner_key"]))
-    if touchpoints["ignored_identifiers"].null_count < len(touchpoints):
-        nobody = pc.match_substring_regex(touchpoints["ignored_identifiers"], '"(ticket|subscription)_id":')
-        own = pc.and_(own, pc.invert(nobody.fill_null(False)))
+    for kind in LIFE:
+        own = pc.and_not(own, pa.array(was_ignored(touchpoints["ignored_identifiers"], kind)))
     events = touchpoints.select(_COLUMNS).filter(own)
     if copies.num_rows:
         events = pa.concat_tables(
@@ -49,11 +49,13 @@ def entity_events(touchpoints: pa.Table, copies: pa.Table) -> pa.Table:
 
 
 def build_entities(shard: ShardTables, rules: EntityRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
-    """Adds `tickets` and `subscriptions`, each with customer_no."""
+    """Adds `tickets` and `subscriptions`, each with customer_no; the copies of others' events have done their work."""
     events = {"entity_events": entity_events(shard["touchpoints"], shard["copies"])}
     tickets = duck.select(connection, duck.read_sql("tickets"), events)
     subscriptions = duck.select_windows(connection, duck.read_sql("subscriptions"), events, {"as_of": rules.as_of})
-    return ShardTables(shard, tickets=tickets, subscriptions=subscriptions)
+    rest = {name: table for name, table in shard.items() if name != "copies"}
+    rest["touchpoints"] = rest["touchpoints"].drop_columns(["owner_key"])
+    return ShardTables(rest, tickets=tickets, subscriptions=subscriptions)
 
 
 class BuildEntities(ShardStep):

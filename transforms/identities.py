@@ -260,6 +260,14 @@ def _entity_key(kind: str, names: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(names, f"^{_ENTITY_PREFIX[kind]}[0-9]+:", _ENTITY_PREFIX[kind])
 
 
+def was_ignored(ignored_identifiers: pa.Array | pa.ChunkedArray, kind: str) -> np.ndarray:
+    """bool[n]: the event's value of this kind means nobody."""
+    if ignored_identifiers.null_count == len(ignored_identifiers):
+        return np.zeros(len(ignored_identifiers), bool)
+    named = pc.match_substring(one_chunk(ignored_identifiers), f'"{kind}":').fill_null(False)
+    return np.asarray(named.to_numpy(zero_copy_only=False))
+
+
 def is_known(keys: pa.Array) -> pa.Array:
     """bool[n]: the key comes from a customer_id or an e-mail."""
     return pc.invert(pc.match_substring_regex(keys, "^(anon|ticket|subscription|order):"))

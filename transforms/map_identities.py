@@ -8,23 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import apache_beam as beam
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batches import ShardTables
+from transforms.batches import ShardTables, declared
 from transforms.columns import one_chunk, valid_mask
 from transforms.groups import group_rows
-from transforms.identities import ENTITIES, PERSONS
-from transforms.shard_step import ShardStep
+from transforms.identities import ENTITIES, PERSONS, was_ignored
 
 #: Customers with fewer events are never told to the operator as unlikely ones.
 MANY_EVENTS = 1_000
 _TOLD = 3
 
 
-def map_identities(shard: ShardTables, rules: None, connection: duckdb.DuckDBPyConnection) -> ShardTables:
+def map_identities(shard: ShardTables) -> ShardTables:
     """Adds `identity_map`: customers in their order, the kinds and identifiers of each by name."""
     touchpoints = shard["touchpoints"]
     pieces = [_of_kind(touchpoints, kind) for kind in (*PERSONS, *ENTITIES)]
@@ -39,7 +37,7 @@ def _of_kind(touchpoints: pa.Table, kind: str) -> pa.Table | None:
         return None
     there = valid_mask(column)
     if kind in ENTITIES:
-        there &= ~_means_nobody(touchpoints["ignored_identifiers"], kind)
+        there &= ~was_ignored(touchpoints["ignored_identifiers"], kind)
     rows = np.flatnonzero(there)
     taken = touchpoints.select(["customer_no", "customer_key", "source", kind, "occurred_at"]).take(pa.array(rows))
     identifier = one_chunk(taken[kind])
@@ -67,20 +65,6 @@ def _of_kind(touchpoints: pa.Table, kind: str) -> pa.Table | None:
     )
 
 
-def _means_nobody(ignored: pa.ChunkedArray, kind: str) -> np.ndarray:
-    """bool[n]: the value of this kind was ignored."""
-    if ignored.null_count == len(ignored):
-        return np.zeros(len(ignored), bool)
-    named = pc.match_substring(one_chunk(ignored), f'"{kind}":').fill_null(False)
-    return np.asarray(named.to_numpy(zero_copy_only=False))
-
-
-class MapIdentities(ShardStep):
-    """ShardTables -> with `identity_map`."""
-
-    function = staticmethod(map_identities)
-
-
 def busiest_customers(shard: ShardTables) -> Iterator[tuple[str, str, str, int]]:
     """A few tallies of customers with very many events: the run's summary warns of an unlikely share."""
     customers = shard["customers"]
@@ -90,8 +74,16 @@ def busiest_customers(shard: ShardTables) -> Iterator[tuple[str, str, str, int]]
             yield "busiest_customer", "", customers["customer_key"][int(row)].as_py(), int(events[row])
 
 
-class BusiestCustomers(beam.PTransform):
-    """ShardTables -> tallies."""
+class _MapIdentities(beam.DoFn):
+    def process(self, shard: ShardTables) -> Iterator[ShardTables | beam.pvalue.TaggedOutput]:
+        yield map_identities(shard)
+        for tally in busiest_customers(shard):
+            yield beam.pvalue.TaggedOutput("tallies", tally)
 
-    def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.FlatMap(busiest_customers)
+
+class MapIdentities(beam.PTransform):
+    """ShardTables -> `shards`, with `identity_map`, and `tallies` of the busiest customers."""
+
+    def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
+        mapped = shards | beam.ParDo(_MapIdentities()).with_outputs("tallies", main="shards")
+        return {"shards": declared(mapped.shards, ShardTables), "tallies": mapped.tallies}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.runs import changes
+from transforms.runs import changes, position_in_time
 
 GAP_US = 30 * 60 * 1_000_000
 LONGEST_US = 24 * 3600 * 1_000_000
@@ -57,8 +57,7 @@ def sessionize(
     if not by_source:
         cut[1:] |= np.diff(when) > gap_us
     cut |= starts_session[rows]
-    cut |= _source_changes(source_session[rows], cut)
-    cut, forced = _limit_length(when, cut)
+    cut, forced = _cut_tracks(when, source_session[rows], cut)
     number = np.cumsum(cut) - 1
 
     first = np.flatnonzero(cut)
@@ -88,17 +87,30 @@ def _source_changes(source: np.ndarray, cut: np.ndarray) -> np.ndarray:
     return (source >= 0) & has_before & (source[np.maximum(before, 0)] != source)
 
 
-def _limit_length(time: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut sessions that are too long, one after another; (all cuts, the cuts that a limit forced)."""
+def _cut_tracks(time: np.ndarray, source: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(all cuts, those that only a limit forced), given the cuts that need no look at the session so far (`base`)."""
+    cut = base | _source_changes(source, base)
+    forced = np.zeros(len(time), bool)
     first = np.flatnonzero(cut)
     stop = np.append(first[1:], len(time))
     long = (time[stop - 1] - time[first] > LONGEST_US) | (stop - first > MOST_EVENTS)
-    forced = np.zeros(len(time), bool)
-    for begin, end in zip(first[long], stop[long], strict=True):  # rare: a session is seldom a day long
-        while True:
-            begin = min(int(np.searchsorted(time[begin:end], time[begin] + LONGEST_US, "right")) + begin,
-                        begin + MOST_EVENTS)  # fmt: skip
-            if begin >= end:
-                break
-            forced[begin] = True
-    return cut | forced, forced
+    if not long.any():  # as nearly always: a session is seldom a day long
+        return cut, forced
+    # A session that a limit begins forgets the source's session before it: from there on its track is cut anew.
+    tracks = np.flatnonzero(base)
+    track, at = np.unique(np.searchsorted(tracks, first[long], "right") - 1, return_index=True)
+    begin, end = first[long][at], np.append(tracks[1:], len(time))[track]
+    for lower, upper in zip(begin, end, strict=True):
+        cut[lower + 1 : upper] = False
+    known = np.flatnonzero(source >= 0)
+    switches = known[1:][source[known[1:]] != source[known[:-1]]]
+    while len(begin):
+        limit = np.minimum(position_in_time(time, begin, end, time[begin] + LONGEST_US), begin + MOST_EVENTS)
+        told = np.append(known, len(time))[np.searchsorted(known, begin)]  # the first word of the source in the session
+        switch = np.append(switches, len(time))[np.searchsorted(switches, told, "right")]
+        upcoming = np.minimum(limit, switch)
+        going_on = upcoming < end
+        begin, end, switch = upcoming[going_on], end[going_on], switch[going_on]
+        cut[begin] = True
+        forced[begin] = begin != switch
+    return cut, forced

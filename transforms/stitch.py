@@ -18,6 +18,8 @@ from schemas.contracts import Contracts
 from schemas.tables import tables
 from transforms.batches import ShardTables, conform, with_columns
 from transforms.columns import one_chunk, valid_true
+from transforms.groups import group_rows
+from transforms.identities import was_ignored
 from transforms.load_by_customer import FOUND, IS_COPY, customer_bucket
 from transforms.runs import changes, starts
 from transforms.sessionize import Sessions, sessionize
@@ -178,9 +180,10 @@ def _orders(
     rows = np.flatnonzero(lines | refunds)
     identity = np.zeros(len(rows), np.int64)
     if len(rows):
-        taken = events.select(["source", "order_id"]).take(pa.array(rows))
-        keys = np.stack((customer[rows], _codes(taken["source"]), _codes(taken["order_id"])))
-        identity = _group(keys)
+        taken = events.select(["source", "order_id", "ignored_identifiers"]).take(pa.array(rows))
+        # An order_id that means nobody names no order: each such line is one of its own.
+        alone = np.where(was_ignored(taken["ignored_identifiers"], "order_id"), rows, -1)
+        identity = group_rows(customer[rows], _codes(taken["source"]), _codes(taken["order_id"]), alone).number
     order_row = np.full(n, -1, np.int64)
     first_line = np.full(int(identity.max()) + 1 if len(rows) else 0, n, np.int64)
     line_rows = lines[rows]
@@ -207,15 +210,6 @@ def _orders(
             pa.timestamp("us", "UTC")
         ),
     }
-
-
-def _group(keys: np.ndarray) -> np.ndarray:
-    """Number the distinct columns of int64[k, n]."""
-    order = np.lexsort(keys)
-    new = np.concatenate(([True], (keys[:, order][:, 1:] != keys[:, order][:, :-1]).any(axis=0)))
-    number = np.empty(keys.shape[1], np.int64)
-    number[order] = np.cumsum(new) - 1
-    return number
 
 
 def _session_ids(event_id: pa.ChunkedArray, sessions: Sessions) -> pa.Array:

@@ -238,6 +238,8 @@ def result_of(*more: tuple[str, str, str | None, int], published: bool = True) -
         run_id="20261121T235900Z-00000000",
         lake="/data/my lake",
         as_of=datetime(2026, 11, 1, tzinfo=UTC),
+        identity_policy="last_auth",
+        unlikely_share=0.3,
         published=published,
         tallies=[dict(zip(("name", "source", "code", "count"), tally, strict=True)) for tally in (*TALLIES, *more)],
         tables={"touchpoints": 1000, "customers": 77},
@@ -283,6 +285,37 @@ def test_the_summary_says_what_was_refused_and_where_the_rest_is() -> None:
     assert "  web  field_00  100\n" in shown and "field_10" not in shown and "and 2 more" in shown
     assert "77 customers in 1 min 15 s, in /data/my lake" in shown
     assert shown.splitlines()[-1].startswith("Next: parcours query --lake '/data/my lake' \"select ")
+
+
+def test_the_summary_says_how_events_found_their_customer() -> None:
+    shown = render(result_of(
+        ("identity_rule", "web", "customer_id", 700), ("identity_rule", "shop", "customer_id", 100),
+        ("identity_rule", "web", "device", 200), ("identity_decisions", "", "kiosk", 2),
+        ("identity_decisions", "", "shared_email", 1), ("identity_decisions", "", "kiosk", 3),
+    ))  # fmt: skip
+    assert (
+        "How events found their customer (policy last_auth)\n"
+        "  1 customer_id  800  80.0 %  its own customer_id\n"
+        "  5 device       200  20.0 %  others on the same device\n"
+        "  refused: 5 devices of too many customers, 1 e-mails of several customers; see identity_decisions\n"
+    ) in shown
+    assert "How events found" not in render(result_of())
+
+
+def test_the_summary_warns_of_one_that_has_an_unlikely_share_of_the_events() -> None:
+    """More than 300 of 1,000 events, by the setting, and more than 20 times the mean of 77 customers, 260."""
+    tallies = [("busiest_customer", "", f"c\x1b{n}", n) for n in (300, 301, 500)]
+    warned = [
+        line for line in render(result_of(*tallies, ("busiest_device", "", "d", 302))).splitlines() if "Warning" in line
+    ]
+    assert [line.split(". ")[0] for line in warned] == [
+        "Warning: the customer c�500 has 500 of the events (50.0 %)",
+        "Warning: the customer c�301 has 301 of the events (30.1 %)",
+        "Warning: the device d has 302 of the events (30.2 %)",
+    ]
+    few = result_of(*tallies)
+    few.customers = 40  # 20 times the mean is 500
+    assert "Warning" not in render(few)
 
 
 def test_a_run_that_is_not_published_says_so_and_offers_no_query() -> None:

@@ -3,17 +3,20 @@
 `contracts`   the shipped event contracts, compiled
 `connection`  one DuckDB connection for all tests: a step must not mind what an earlier one did with it
 `steps`       short rows to events, and the steps after the shuffle on them, one by one or all (`Steps`)
+`blocks`      short rows to staged blocks, and what identity asks about them and is told (`Blocks`)
 `microseconds`  a moment, written as in the rows, as whole microseconds
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -21,13 +24,17 @@ from schemas.contracts import Contracts, load_contracts
 from schemas.dictionary import load_friction, load_metrics
 from schemas.tables import tables
 from transforms import duck
+from transforms.answers import ANSWERS, BLOCK, DUPLICATE
 from transforms.assign_stages import StageRules, assign_stages
 from transforms.batches import ShardTables
 from transforms.build_entities import EntityRules, build_entities
 from transforms.build_journeys import JourneyRules, build_journeys
 from transforms.find_friction import FrictionRules, find_friction
+from transforms.identities import RULES, Identities, IdentityRules
 from transforms.measure import MeasureRules, measure, merge
+from transforms.resolve_identity import resolve_identity
 from transforms.sessionize import GAP_US
+from transforms.stage_blocks import read_block, write_block
 from transforms.stitch import StitchRules, event_schema, stitch
 from transforms.summarise_customers import CustomerRules, summarise_customers
 from transforms.time_zones import Months, micros
@@ -133,6 +140,107 @@ class Steps:
                 for name, table in measured.items():
                     partials[name].append(table)
         return merge(partials, rules, self.tables["lifecycle_metrics"]).to_pylist()
+
+
+class Blocks:
+    """Rows are dicts with `at` (a minute, or a time; default 0), `type` (default site_visit) and what identifies.
+
+    Ids default to e0, e1, ... in the block. A block of several is known by its name.
+    """
+
+    rules = IdentityRules(session_types=("site_visit",))
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, *rows: Row, name: str = "block") -> str:
+        """The path of the staged block of the rows; columns without a value are left out, as in a run."""
+        events = [
+            {
+                "event_id": row.get("event_id", f"e{number}"),
+                "event_type": row.get("type", "site_visit"),
+                "occurred_at": _minute(row.get("at", 0)),
+                **{k: v for k, v in row.items() if k not in ("at", "type") and v is not None},
+            }
+            for number, row in enumerate(rows)
+        ]
+        schema = {"event_id": pa.string(), "event_type": pa.string(), "occurred_at": pa.timestamp("us", "UTC")}
+        schema |= {column: pa.string() for event in events for column in event if column not in schema}
+        path = str(self._folder / name)
+        write_block(pa.Table.from_pylist(events, pa.schema(schema)).replace_schema_metadata({"source": "events"}), path)
+        return path
+
+    def open(self, path: str, *told: pa.Table, rules: IdentityRules = rules) -> Identities:
+        return Identities.read(path, pa.concat_tables((ANSWERS.empty_table(), *told)), rules)
+
+    def block(self, *rows: Row, told: Sequence[pa.Table] = (), rules: IdentityRules = rules) -> Identities:
+        return self.open(self.write(*rows), *told, rules=rules)
+
+    @staticmethod
+    def told(kind: int, **columns: Any) -> pa.Table:
+        """One answer."""
+        return pa.Table.from_pylist([{"kind": kind, **columns}], ANSWERS)
+
+    def name(self, kind: str, source: str, entity_id: str) -> str:
+        """What an entity is called in questions and answers."""
+        block = self.open(self.write({kind: entity_id, "source": source, "anonymous_id": "d"}, name="only a name"))
+        (name,) = block.entities[kind].names.to_pylist()
+        return str(name)
+
+    @staticmethod
+    def whose(block: Identities) -> list[tuple[str, str]]:
+        """For each event its customer_key, and the rule that found it."""
+        found = block.resolve()
+        keys = found.names.take(pa.array(found.key)).to_pylist()
+        return [(key, RULES[rule]) for key, rule in zip(keys, found.rule.tolist(), strict=True)]
+
+    def resolve(
+        self, *blocks: Sequence[Row], rules: IdentityRules = rules, duplicates: Collection[str] = ()
+    ) -> Resolution:
+        """All rounds, without Beam: all that is known of each event in the end, and what was decided."""
+        paths = [self.write(*rows, name=f"block-{number}") for number, rows in enumerate(blocks)]
+        events = {path: read_block(path) for path in paths}
+        copies = [
+            {"block": path, "kind": DUPLICATE, "row": row}
+            for path, block in events.items()
+            for row, event_id in enumerate(block["event_id"].to_pylist())
+            if event_id in duplicates
+        ]
+        schema = ANSWERS.insert(0, pa.field("block", BLOCK))
+        told, decisions = resolve_identity(events, pa.Table.from_pylist(copies, schema), rules)
+        return Resolution([self.open(path, told[path], rules=rules) for path in paths], decisions.to_pylist())
+
+
+class Resolution:
+    """What identity says: of each event, and in identity_decisions."""
+
+    def __init__(self, blocks: list[Identities], decisions: list[Row]) -> None:
+        self.blocks, self.decisions = blocks, decisions
+
+    def by_event(self, values: Callable[[Identities], Iterable[Any]]) -> dict[str, Any]:
+        return {
+            event_id: value
+            for block in self.blocks
+            for event_id, value in zip(block.event_ids(np.arange(len(block))).to_pylist(), values(block), strict=True)
+        }
+
+    @property
+    def whose(self) -> dict[str, tuple[str, str]]:
+        """Of each event_id the customer_key and the rule."""
+        return self.by_event(Blocks.whose)
+
+    @property
+    def customers(self) -> dict[str, str]:
+        return {event_id: key for event_id, (key, _) in self.whose.items()}
+
+
+def _minute(at: int | str | datetime.datetime) -> datetime.datetime:
+    return moment("2026-01-01") + datetime.timedelta(minutes=at) if isinstance(at, int) else moment(at)
+
+
+@pytest.fixture
+def blocks(tmp_path: Path) -> Blocks:
+    return Blocks(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
+
+from transforms.batches import ShardTables, drop_null_columns, with_columns
+from transforms.build_entities import EntityRules, build_entities
+from transforms.load_by_customer import IS_COPY
+from transforms.sessionize import GAP_US
+from transforms.stitch import StitchRules, stitch
 
 Row = dict[str, Any]
 AS_OF = "2026-12-31"
@@ -100,6 +108,101 @@ def test_a_ticket_is_known_by_its_source_too(steps: Any) -> None:
 def test_a_part_of_a_second_is_cut(steps: Any) -> None:
     ticket = only(tickets(steps, ("05 09:00:00.900000", "opened"), ("05 09:00:02.899999", "replied")))
     assert ticket["first_response_s"] == 1
+
+
+# --- events of several customers -------------------------------------------------------------------------------------
+
+
+def of_shard(steps: Any, own: list[Row], copies: Sequence[Row] = (), as_of: str = AS_OF) -> ShardTables:
+    """A shard that gets its own customers' events, and copies of others' for its tickets and subscriptions."""
+    pieces = [steps.events(own)]
+    if copies:
+        events = steps.events(copies)
+        pieces.append(drop_null_columns(with_columns(events, {IS_COPY: pa.array([True] * len(copies))})))
+    shard = stitch(pieces, steps.contracts, StitchRules(GAP_US, False))
+    return build_entities(shard, EntityRules(datetime.datetime.fromisoformat(as_of + "T00:00Z")), steps.connection)
+
+
+def of_ticket(at: str, what: str, who: str, owner: str | None, **fields: Any) -> Row:
+    ticket = {"type": f"ticket_{what}", "ticket_id": "t", "who": who, "owner_key": owner}
+    return {"at": f"2026-01-{at}", **ticket, **fields}
+
+
+OPENED = of_ticket("05 09:00", "opened", "ann", None, event_id="opened")
+ANSWER = of_ticket("05 10:00", "replied", "bob", "ann", event_id="answer")
+RESOLVED = of_ticket("05 12:00", "resolved", "bob", "ann", event_id="resolved")
+
+
+def test_a_ticket_with_events_of_several_customers_is_one_ticket(steps: Any) -> None:
+    """Ann opened it; bob answered, say an agent whose customer_id was sent. Both are customers of the shard."""
+    private = of_ticket("05 09:30", "replied", "ann", None, public=False)
+    shard = of_shard(steps, [RESOLVED, ANSWER, OPENED, private], [RESOLVED, ANSWER])
+    ticket = only(shard["tickets"].to_pylist())
+    assert (ticket["customer_key"], ticket["opened_at"]) == ("ann", utc(2026, 1, 5, 9))
+    assert (ticket["first_response_at"], ticket["agent_replies"]) == (utc(2026, 1, 5, 10), 1)
+    assert (ticket["resolution_s"], ticket["is_open"]) == (3 * 3600, False)
+
+
+def test_the_owner_in_another_shard_gets_copies_and_the_others_keep_their_events(steps: Any) -> None:
+    anns, bobs = of_shard(steps, [OPENED], [RESOLVED, ANSWER]), of_shard(steps, [ANSWER, RESOLVED])
+    ticket = only(anns["tickets"].to_pylist())
+    both = of_shard(steps, [RESOLVED, ANSWER, OPENED], [RESOLVED, ANSWER])
+    assert {**ticket, "customer_no": None} == {**only(both["tickets"].to_pylist()), "customer_no": None}
+    assert bobs["tickets"].num_rows == 0
+
+    assert anns["touchpoints"]["event_id"].to_pylist() == ["opened"], "a copy is no touchpoint"
+    assert bobs["touchpoints"]["event_id"].to_pylist() == ["answer", "resolved"]
+    assert ticket["customer_no"] == anns["touchpoints"]["customer_no"][0].as_py()
+
+
+def test_a_copy_from_before_the_opening_changes_no_owner(steps: Any) -> None:
+    early = of_ticket("05 08:00", "replied", "bob", "ann")
+    ticket = only(of_shard(steps, [OPENED], [early])["tickets"].to_pylist())
+    assert (ticket["customer_key"], ticket["first_response_at"]) == ("ann", None)
+
+
+def test_a_copy_goes_to_its_owner_among_the_customers_of_the_shard(steps: Any) -> None:
+    """The owners' numbers in the shard, not those of the customers whose events they are."""
+    names = [f"c{n}" for n in range(12)]
+    own = [{**OPENED, "who": name, "ticket_id": name, "event_id": f"o {name}"} for name in names]
+    copies = [{**ANSWER, "owner_key": name, "ticket_id": name, "event_id": f"a {name}"} for name in names]
+    shard = of_shard(steps, own, copies)
+    numbers = {row["customer_key"]: row["customer_no"] for row in shard["touchpoints"].to_pylist()}
+    columns = ("customer_key", "ticket_id", "first_response_s", "customer_no")
+    found = {tuple(row[name] for name in columns) for row in shard["tickets"].to_pylist()}
+    assert found == {(name, name, 3600, numbers[name]) for name in names}
+
+
+def test_of_one_moment_copies_stand_in_the_order_of_their_ids(steps: Any) -> None:
+    """The resolution of somebody else's event comes last, or the reopening does, by their ids."""
+    for resolved, reopened, is_open in (("a", "b", True), ("b", "a", False)):
+        copy = of_ticket("05 10:00", "resolved", "bob", "ann", event_id=resolved)
+        own = of_ticket("05 10:00", "reopened", "ann", None, event_id=reopened)
+        assert only(of_shard(steps, [OPENED, own], [copy])["tickets"].to_pylist())["is_open"] == is_open
+
+
+def test_a_subscription_with_events_of_several_customers_is_one(steps: Any) -> None:
+    def event(day: int, what: str, who: str, owner: str | None) -> Row:
+        return {"at": f"2026-01-{day:02}", "type": what, "subscription_id": "s", "who": who, "owner_key": owner}
+
+    renewal = event(7, "renewal", "bob", "ann")
+    closed = {"at": "2026-01-21", "type": "account_closed", "who": "bob"}
+    own = [event(8, "subscription_started", "ann", None), renewal, closed]
+    row = only(of_shard(steps, own, [renewal], "2026-02-01")["subscriptions"].to_pylist())
+    assert (row["customer_key"], row["renewals"], state(row)) == ("ann", 1, ("active", None))
+
+
+def test_an_id_that_means_nobody_is_no_ticket_and_no_subscription(steps: Any) -> None:
+    """Two people's tickets `0` are not one; nor can anybody tell how many there are."""
+    nobody = {"ticket_id": "0", "ignored_identifiers": '{"ticket_id":"0"}'}
+    rows = [of_ticket("05 09:00", "opened", who, None, **nobody) for who in ("ann", "bob")]
+    rows += [of_ticket("05 09:00", "opened", "ann", None, ignored_identifiers='{"email":"null"}')]
+    no_plan = {"subscription_id": "-", "ignored_identifiers": '{"subscription_id":"-"}'}
+    rows += [{"at": "2026-01-05", "type": "subscription_started", **no_plan}]
+    shard = of_shard(steps, rows)
+    assert only(shard["tickets"].to_pylist())["ticket_id"] == "t"
+    assert shard["subscriptions"].num_rows == 0
+    assert shard["touchpoints"].num_rows == 4, "the events are there"
 
 
 # --- subscriptions ---------------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ def block_of(rows: list[Row], contracts: Contracts) -> pa.Table:
     """A staged block: columns without a value are left out, so copies in two blocks may have different columns."""
     names = [f.name for f in contracts.fields.values() if any(row.get(f.name) is not None for row in rows)]
     schema = [(name, contracts.fields[name].arrow) for name in names]
-    schema += [("extra", pa.string())] if any(row.get("extra") is not None for row in rows) else []
+    others = [("extra", pa.string()), ("ignored_identifiers", pa.string())]
+    schema += [(name, kind) for name, kind in others if any(row.get(name) is not None for row in rows)]
     schema += [(FINGERPRINT, pa.uint64())] if any(row.get(FINGERPRINT) is not None for row in rows) else []
     filled = [{FINGERPRINT: 0, **{k: v for k, v in row.items() if v is not None}} for row in rows]
     return pa.Table.from_pylist(filled, pa.schema(schema))
@@ -142,6 +143,9 @@ def test_a_copy_without_received_at_comes_last(contracts: Contracts, connection:
         ({"score": 0.30000000000000004}, {"score": 0.3}),
         ({"extra": '{"a":1}'}, {"extra": '{"a":2}'}),
         ({"extra": '{"a":1}'}, {}),
+        ({"ignored_identifiers": '{"customer_id":"0"}'}, {}),
+        ({"ignored_identifiers": '{"customer_id":"0"}'}, {"ignored_identifiers": '{"customer_id":"-"}'}),
+        ({"extra": '{"a":1}'}, {"ignored_identifiers": '{"a":1}'}),
         # A value that is written like the end of a field and the beginning of the next.
         ({"channel": "x\x1ecampaign_id=y"}, {"channel": "x", "campaign_id": "y"}),
     ],

@@ -23,6 +23,7 @@ class Event:
     time: int
     source: int
     in_session: bool
+    starts_session: bool = False
 
 
 @dataclass
@@ -36,7 +37,8 @@ def run(events: list[Event], **options: object) -> Sessions:
     columns = [
         np.array([getattr(e, name) for e in events], np.int64) for name in ("customer", "device", "time", "source")
     ]
-    return sessionize(*columns, np.array([e.in_session for e in events], bool), **options)
+    flags = [np.array([getattr(e, name) for e in events], bool) for name in ("in_session", "starts_session")]
+    return sessionize(*columns, *flags, **options)
 
 
 def read_slowly(events: list[Event], gap: int, longest: int, most: int, by_source: bool) -> list[Session]:
@@ -52,13 +54,11 @@ def read_slowly(events: list[Event], gap: int, longest: int, most: int, by_sourc
         if now is not None:
             pause = event.time - events[now.rows[-1]].time
             other_source = event.source >= 0 and now.source >= 0 and event.source != now.source
-            starts = other_source or (not by_source and pause > gap)
-            source = now.source if not starts and event.source < 0 else event.source
+            starts = other_source or event.starts_session or (not by_source and pause > gap)
             if not starts and (event.time - events[now.rows[0]].time > longest or len(now.rows) >= most):
                 now.truncated, starts = True, True  # it would have stayed
         if starts:
-            # A limit ends a session, not the visit that the source sees: its identifier is still the last one seen.
-            now = Session([], event.source if now is None else source)
+            now = Session([], event.source)  # whatever began it, what the source called the one before is forgotten
             sessions.append(now)
             on_track[track] = now
         elif event.source >= 0:
@@ -93,7 +93,8 @@ def timelines(draw: st.DrawFn) -> list[Event]:
         for _ in range(draw(st.integers(1, 25))):
             time += draw(pauses)
             device, source = draw(st.integers(-1, 1)), draw(st.sampled_from([-1, -1, 0, 1]))
-            events.append(Event(customer, device, time, source, draw(st.sampled_from([True, True, True, False]))))
+            kinds = st.sampled_from([(True, False)] * 4 + [(True, True), (False, False), (False, True)])
+            events.append(Event(customer, device, time, source, *draw(kinds)))
     return events
 
 
@@ -161,6 +162,29 @@ def test_a_source_session_ends_only_where_one_value_follows_another() -> None:
 def test_after_a_pause_the_source_session_before_it_is_forgotten() -> None:
     events = [Event(0, 0, 0, 7, True), Event(0, 0, HOUR, -1, True), Event(0, 0, HOUR + 1, 8, True)]
     assert run(events).session.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("by_source", [False, True])
+def test_another_customers_event_between_starts_a_session(by_source: bool) -> None:
+    events = [Event(0, 0, minute * MINUTE, -1, True, minute == 2) for minute in range(4)]
+    found = run(events, by_source=by_source)
+    assert found.session.tolist() == [0, 0, 1, 1]
+    assert not found.is_truncated.any(), "the event would not have stayed"
+
+
+def test_another_customers_event_cuts_its_own_device_only() -> None:
+    events = [Event(0, minute % 2, minute * MINUTE, -1, True, minute == 2) for minute in range(5)]
+    assert run(events).session.tolist() == [0, 1, 2, 1, 2]
+
+
+def test_after_another_customers_event_the_source_session_is_forgotten() -> None:
+    events = [Event(0, 0, 0, 7, True), Event(0, 0, 1, -1, True, True), Event(0, 0, 2, 8, True)]
+    assert run(events).session.tolist() == [0, 1, 1]
+
+
+def test_what_is_no_session_event_starts_none() -> None:
+    events = [Event(0, 0, 0, -1, True), Event(0, 0, 1, -1, False, True), Event(0, 0, 2, -1, True)]
+    assert run(events).session.tolist() == [0, -1, 0]
 
 
 def test_by_source_no_pause_ends_a_session_but_the_limits_do() -> None:

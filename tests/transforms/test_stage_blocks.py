@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transforms.batches import shard_of_bucket
 from transforms.candidates import FINGERPRINT
-from transforms.stage_blocks import IDENTIFIERS, identifier_rows, read_block, shard_of_id, write_block
+from transforms.stage_blocks import CODED, IDENTIFIERS, identifier_rows, read_block, shard_of_id, write_block
 
 NEVER = 2**63 - 1
 T0 = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -28,6 +28,30 @@ def test_a_block_comes_back_with_its_source(tmp_path: Path) -> None:
     found = read_block(str(tmp_path / "block"))
     assert found.equals(events)
     assert found.schema.metadata == {b"source": b"web"}
+
+
+def test_identifiers_are_codes_and_come_back_as_they_were(tmp_path: Path) -> None:
+    """In one dictionary each, whatever the pieces that the events came in. Other texts stay texts."""
+    texts = {name: ["b", None, "a", "b", "é"] for name in (*CODED, "channel", "event_id")}
+    pieces = [pa.table(texts).slice(0, 3), pa.table(texts).slice(3)]
+    path = str(tmp_path / "block")
+    write_block(pa.concat_tables(pieces), path)
+    found = read_block(path)
+    assert found.to_pydict() == texts
+    for name in texts:
+        (chunk,) = found[name].chunks
+        assert pa.types.is_dictionary(chunk.type) == (name in CODED)
+        if name in CODED:
+            assert chunk.dictionary.to_pylist() == ["b", "a", "é"]
+
+
+def test_only_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+    events = pa.table({"event_id": ["a", "b"], "email": ["x", None], "order_id": ["o", "p"], "comment": ["long"] * 2})
+    path = str(tmp_path / "block")
+    write_block(events.replace_schema_metadata({"source": "web"}), path)
+    found = read_block(path, ("order_id", "no column of it", "email"))
+    assert found.to_pydict() == {"email": ["x", None], "order_id": ["o", "p"]}
+    assert [field.type.value_type for field in found.schema] == [pa.string()] * 2
 
 
 def test_one_narrow_row_an_event() -> None:

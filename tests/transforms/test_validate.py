@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from decimal import Decimal
@@ -30,6 +31,8 @@ REGISTRY: Registry = Registry().with_resources((d["$id"], Resource.from_contents
 OWN = {d["title"]: d["properties"] for d in DOCUMENTS if d["title"] != "envelope"}
 ENVELOPE = next(d["properties"] for d in DOCUMENTS if d["title"] == "envelope")
 VALIDATORS = {d["title"]: Draft202012Validator(d, registry=REGISTRY) for d in DOCUMENTS}
+PERSONS = ("customer_id", "anonymous_id", "email")
+ENTITIES = ("ticket_id", "subscription_id", "order_id")
 CODES = {
     "type": "field.type", "enum": "field.enum", "required": "field.missing", "pattern": "field.range",
     "minimum": "field.range", "exclusiveMinimum": "field.range", "maximum": "field.range",
@@ -41,7 +44,7 @@ def run(steps: Any, events: list[Event | str], limits: Limits = ANY_TIME, raw_ca
     lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
     block = Block("events", "file", "jsonl", pa.table({"record": lines}), np.arange(len(lines)) * 10)
     candidates = parse_json(block, steps.contracts, steps.connection)
-    limits = Limits(limits.as_of, limits.earliest, raw_cap, limits.exclude)
+    limits = dataclasses.replace(limits, raw_cap=raw_cap)
     return validate(candidates, steps.contracts, limits, steps.connection)
 
 
@@ -73,12 +76,27 @@ def one(steps: Any, event: Event | str, **limits: Any) -> Broken:
 # --- against jsonschema ----------------------------------------------------------------------------------------------
 
 
+NOBODY = ("-1", "null", "none", "n/a", "nan", "undefined", "unknown", "anonymous", "guest", "test")
+
+
+def means_nobody(value: Any) -> bool:
+    return isinstance(value, str) and (value.strip().lower() in NOBODY or not value.strip().strip("0-"))
+
+
+def ignored(event: Event) -> dict[str, str]:
+    """What was sent, trimmed, in place of an identifier that the event's type knows; an empty text is absent."""
+    known = (*PERSONS, *(name for name in ENTITIES if name in OWN[event["event_type"]]))
+    sent = {name: event[name] for name in known if means_nobody(event.get(name)) and event[name] != ""}
+    cleaned = {name: value.strip().lower() if name == "email" else value.strip() for name, value in sent.items()}
+    return {name: value for name, value in cleaned.items() if value or name in ENTITIES}
+
+
 def check_slowly(event: Event) -> Broken:
-    """What jsonschema says, after what the design says beside it: a null and an empty string are absent fields."""
-    event = {k: v for k, v in event.items() if v is not None and v != ""}
-    for name in ("customer_id", "anonymous_id", "email"):
-        if isinstance(event.get(name), str) and not event[name].strip():
-            del event[name]
+    """What jsonschema says, after what the design says beside it: a null and an empty string are absent fields.
+
+    So is a value of a person that means nobody; an entity's stays, for its type may require it, and identifies nothing.
+    """
+    event = {k: v for k, v in event.items() if v is not None and v != "" and not (k in PERSONS and means_nobody(v))}
     broken: Broken = set()
     for error in VALIDATORS[event["event_type"]].iter_errors(event):
         if error.validator == "required":
@@ -101,16 +119,31 @@ def check_slowly(event: Event) -> Broken:
             here, there = number(name), number(spec.get(rule, ""))
             if here is not None and there is not None and not holds(here, there):
                 broken.add(("field.range", name))
-    identifiers = ["customer_id", "anonymous_id", "email"]
-    identifiers += [name for name in ("ticket_id", "subscription_id", "order_id") if name in OWN[event["event_type"]]]
-    if not any(isinstance(event.get(name), str) for name in identifiers):
+    identifiers = [*PERSONS, *(name for name in ENTITIES if name in OWN[event["event_type"]])]
+    if not any(isinstance(event.get(name), str) and not means_nobody(event[name]) for name in identifiers):
         broken.add(("identity.missing", ""))
     return broken
 
 
 texts = st.one_of(
     st.sampled_from(
-        ["a", "", " ", "EUR", "EURO", "eur", "USD ", "1", "true", "null", "é", "completed", "Requested", "{}"]
+        [
+            "a",
+            "",
+            " ",
+            " Guest",
+            "00-0",
+            "EUR",
+            "EURO",
+            "eur",
+            "USD ",
+            "1",
+            "true",
+            "null",
+            "é",
+            "completed",
+            "Requested",
+        ]
     ),
     st.text("ab 1", max_size=3),
 )
@@ -155,12 +188,15 @@ def events(draw: st.DrawFn) -> Event:
     return event
 
 
+NOT_SENT = ("contract", "extra", "ignored_identifiers")
+
+
 def kept(event: Event, accepted: Event) -> None:
     """An accepted event holds what was sent: its own fields typed, all others as JSON in `extra`."""
     known = {**ENVELOPE, **OWN[event["event_type"]]}
     sent = {k: v for k, v in event.items() if v is not None}
     for name, value in sent.items():
-        if name in known and name not in ("occurred_at", "customer_id", "anonymous_id", "email"):
+        if name in known and name not in ("occurred_at", *PERSONS):
             got = accepted[name]
             if value == "":
                 assert got is None or got == known[name].get("default")
@@ -168,8 +204,10 @@ def kept(event: Event, accepted: Event) -> None:
                 assert float(got) == value if isinstance(got, Decimal) else got == value, (name, value, got)
     foreign = {k: v for k, v in sent.items() if k not in known and v != ""}
     assert json.loads(accepted["extra"] or "{}") == foreign
+    assert json.loads(accepted["ignored_identifiers"] or "{}") == ignored(event)
+    assert all(accepted.get(name) is None for name in PERSONS if means_nobody(event.get(name)))
     for name in accepted:
-        if name not in sent and "default" not in known.get(name, {}) and name not in ("contract", "extra"):
+        if name not in sent and "default" not in known.get(name, {}) and name not in NOT_SENT:
             assert accepted[name] is None, f"{name} appeared from nowhere"
 
 
@@ -185,7 +223,7 @@ def test_breaks_the_rules_that_jsonschema_breaks(steps: Any, batch: list[Event])
     rows = validated.events.drop_columns([FINGERPRINT]).to_pylist()
     assert [row["event_id"] for row in rows] == [event["event_id"] for event in good], "the accepted, in their order"
     for event, row in zip(good, rows, strict=True):
-        kept(event, {**dict.fromkeys(event), "extra": None, **row})
+        kept(event, {**dict.fromkeys((*event, *NOT_SENT)), **row})
 
 
 # --- what JSON Schema does not say -----------------------------------------------------------------------------------
@@ -261,6 +299,88 @@ def test_an_event_with_an_entity_of_its_type_needs_no_identifier(steps: Any) -> 
     event = {"event_id": "e", "event_type": "ticket_resolved", "occurred_at": "2026-01-01T00:00:00Z", "ticket_id": "t"}
     assert one(steps, event) == set()
     assert one(steps, {**event, "ticket_id": ""}) == {("field.missing", "ticket_id"), ("identity.missing", "")}
+
+
+# --- values that mean nobody -----------------------------------------------------------------------------------------
+
+
+def reply(**fields: Any) -> Event:
+    return visit(event_type="ticket_replied", author="agent", page_url=None, **fields)
+
+
+def told(row: Event) -> Any:
+    return None if row["ignored_identifiers"] is None else json.loads(row["ignored_identifiers"])
+
+
+def test_a_value_that_means_nobody_is_absent_and_is_told(steps: Any) -> None:
+    sent = [
+        visit(event_id="a", customer_id=" NULL ", email="Guest", anonymous_id="dev"),
+        visit(event_id="b"),
+        visit(event_id="c", anonymous_id="0000-0000"),
+    ]
+    rows = run(steps, sent).events.to_pylist()
+    assert [(row["customer_id"], row["email"], row["anonymous_id"]) for row in rows] == [
+        (None, None, "dev"), ("c", None, None), ("c", None, None),
+    ]  # fmt: skip
+    assert [told(row) for row in rows] == [
+        {"customer_id": "NULL", "email": "guest"},
+        None,
+        {"anonymous_id": "0000-0000"},
+    ]
+
+
+def test_an_entitys_value_stays_in_its_column(steps: Any) -> None:
+    """Its contract requires it. It identifies nothing: the event needs another identifier."""
+    (row, white) = run(
+        steps, [reply(ticket_id=" N/A", order_id="0"), reply(event_id="f", ticket_id=" ")]
+    ).events.to_pylist()
+    assert (row["ticket_id"], told(row)) == (" N/A", {"ticket_id": "N/A"})
+    assert (white["ticket_id"], told(white)) == (" ", {"ticket_id": ""})
+    assert json.loads(row["extra"]) == {"order_id": "0"}, "no field of a reply: an unknown field, and no identifier"
+
+
+def test_an_optional_entity_that_means_nobody(steps: Any) -> None:
+    (row,) = run(
+        steps, [visit(event_type="survey_sent", survey_type="csat", ticket_id="0", order_id="o")]
+    ).events.to_pylist()
+    assert (row["ticket_id"], row["order_id"], told(row)) == ("0", "o", {"ticket_id": "0"})
+
+
+@pytest.mark.parametrize(
+    ("event", "broken"),
+    [
+        (visit(customer_id="0"), {("identity.missing", "")}),
+        (visit(customer_id="unknown", email="NONE", anonymous_id="-1"), {("identity.missing", "")}),
+        (visit(customer_id="unknown", email="NONE", anonymous_id="-10"), set()),
+        (reply(customer_id=None, ticket_id="undefined"), {("identity.missing", "")}),
+        (reply(customer_id="test", ticket_id="0"), {("identity.missing", "")}),
+        (reply(customer_id="test", ticket_id="1"), set()),
+        (reply(customer_id="test", order_id="o", ticket_id="-"), {("identity.missing", "")}),
+        (reply(customer_id=None), {("identity.missing", ""), ("field.missing", "ticket_id")}),
+        (visit(event_id="null", source="test", channel="unknown", campaign_id="0", account_id="guest"), set()),
+    ],
+)
+def test_an_event_needs_one_identifier_that_means_somebody(steps: Any, event: Event, broken: Broken) -> None:
+    assert one(steps, event) == broken
+
+
+def test_words_of_the_settings_mean_nobody_too(steps: Any) -> None:
+    assert one(steps, visit(customer_id="N.N."), ignored=()) == set()
+    assert one(steps, visit(customer_id="N.N."), ignored=("n.n.",)) == {("identity.missing", "")}
+    assert one(steps, reply(customer_id=None, ticket_id="n.N."), ignored=("n.n.",)) == {("identity.missing", "")}
+
+
+def test_what_was_sent_is_json_whatever_it_holds(steps: Any) -> None:
+    word = 'a"b\\c\x07é😀 {"x":1}'
+    limits = dataclasses.replace(ANY_TIME, ignored=(word,))
+    (row,) = run(steps, [visit(anonymous_id=word, email="e@x", customer_id="NaN")], limits).events.to_pylist()
+    assert told(row) == {"anonymous_id": word, "customer_id": "NaN"}
+
+
+def test_what_was_sent_is_in_quarantine_as_it_was(steps: Any) -> None:
+    (row,) = run(steps, [visit(customer_id=" NULL ")]).quarantine.to_pylist()
+    assert json.loads(row["raw"])["customer_id"] == " NULL "
+    assert [(error["code"], error["path"]) for error in row["errors"]] == [("identity.missing", "")]
 
 
 def test_too_old_is_before_the_setting_and_after_as_of_is_no_fault(steps: Any, microseconds: Any) -> None:
