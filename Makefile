@@ -34,7 +34,7 @@ venv: $(INSTALLED)  ## Make .venv with Parcours and all that its tests need, as 
 
 .PHONY: test
 test: $(INSTALLED)  ## Run the tests, but for the slow and the portable ones
-	$(BIN)/python -m pytest -q -m "not slow and not portable" $(PYTEST)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not portable" $(PYTEST)
 
 .PHONY: test-portable
 test-portable: $(INSTALLED)  ## Run the tests that need another runner than the in-memory one

@@ -48,7 +48,7 @@ cuts = st.builds(
     Cut,
     order=st.integers(0, 1 << 30),
     files=st.lists(st.sampled_from(("jsonl", "jsonl.gz", "jsonl.zst")), min_size=1, max_size=4).map(tuple),
-    block_bytes=st.sampled_from((600, 2_500, 9_999, 32 << 20)),
+    block_bytes=st.sampled_from((2_500, 9_999, 32 << 20)),
     shards=st.integers(1, 7),
     copies=st.integers(0, 20),
 )
@@ -80,12 +80,12 @@ def settings_of(seed: int, **cut: int) -> Settings:
 
 @hypothesis.given(seed=st.sampled_from((1, 2, *POLICY_OF)), cut=cuts)
 @hypothesis.settings(
-    max_examples=8,
+    max_examples=4,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # a smaller example is not worth the minutes
 )
-@hypothesis.example(seed=1, cut=Cut(1, ("jsonl", "jsonl.gz", "jsonl.zst"), 300, 7, 40))
-@hypothesis.example(seed=101, cut=Cut(2, ("jsonl", "jsonl.gz", "jsonl.zst"), 600, 5, 30))
-@hypothesis.example(seed=102, cut=Cut(3, ("jsonl", "jsonl"), 2_500, 3, 10))
+@hypothesis.example(seed=1, cut=Cut(1, ("jsonl", "jsonl.gz", "jsonl.zst"), 700, 7, 40))
+@hypothesis.example(seed=101, cut=Cut(2, ("jsonl", "jsonl.gz", "jsonl.zst"), 2_500, 5, 30))
+@hypothesis.example(seed=102, cut=Cut(3, ("jsonl", "jsonl"), 9_999, 3, 10))
 def test_any_order_any_cut_any_shard_count_and_added_copies(
     run_uncut: Callable[[int], tuple[list[str], Path]], seed: int, cut: Cut
 ) -> None:
