@@ -2,6 +2,11 @@
 
     python benchmarks/identity_cost.py --events 5000000 --runs 3 --workdir WORK
 
+With `--against TREE` the other run is the whole one of an older checkout, such as the skeleton's:
+
+    git worktree add ../skeleton 52db1e5
+    python benchmarks/identity_cost.py --against ../skeleton
+
 Without the steps an event is the customer's whom it names itself, and copies of an event stay: the tables are wrong, and
 only the time is of interest. Each run is a process of its own, start-up included.
 """
@@ -10,11 +15,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,22 +64,20 @@ def run_whole(inputs: str, lake: str) -> None:
     run.run([inputs], lake, load_settings(None, as_of=AS_OF))
 
 
-def cost_of(which: str, inputs: str) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds and peak megabytes of one run in a process of its own."""
-    import time
-
+def cost_of(which: str, inputs: str, tree: Path = HERE.parent) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and peak megabytes of one run, of the code in `tree`, in a process of its own."""
     with tempfile.TemporaryDirectory() as lake:
-        clock = time.monotonic()
         code = (
+            f"import sys; sys.path[:0] = [{str(tree)!r}, {str(HERE)!r}];"
             f"from pipelines.allocator import restart_with_settings; restart_with_settings();"
-            f"import sys; sys.path.insert(0, {str(HERE)!r}); import identity_cost;"
-            f"identity_cost.run_{which}({inputs!r}, {lake!r})"
+            f"import identity_cost; identity_cost.run_{which}({inputs!r}, {lake!r})"
         )
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE.parent)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return cpu, time.monotonic() - clock, after.ru_maxrss / 1024
+        clock = time.monotonic()
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=tree, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"the run ended with status {os.waitstatus_to_exitcode(status)}")
+        return used.ru_utime + used.ru_stime, time.monotonic() - clock, used.ru_maxrss / 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs")
     parser.add_argument("--workdir", type=Path, default=Path("benchmark-work"))
+    parser.add_argument(
+        "--against", type=Path, metavar="TREE", help="a checkout of an older commit, run whole in place of `without`"
+    )
     options = parser.parse_args(arguments)
+    older = options.against.resolve() if options.against else None
     folder = options.workdir / f"mixed-{options.events}"
     if not (folder / "truth.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in range(options.runs):
         costs = {}
         for which in ("without", "whole") if number % 2 == 0 else ("whole", "without"):
-            costs[which] = cost_of(which, inputs)
+            costs[which] = cost_of("whole", inputs, older) if older and which == "without" else cost_of(which, inputs)
             cpu, wall, peak = costs[which]
             print(f"{which:8} {cpu:7.1f} s of CPU {wall:7.1f} s {peak:7.0f} MB", flush=True)
         ratios.append(costs["whole"][0] / costs["without"][0])

@@ -59,7 +59,9 @@ def _file(path: str) -> str:
 
 def _words(value: object) -> object:
     """TOML has lists, a frozen model holds tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list | tuple):
+        raise ValueError('is not a list; write it as ["n.a.", "nobody"]')
+    return tuple(value)
 
 
 def _zone(name: str) -> str:

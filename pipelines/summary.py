@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 _UNKNOWN_FIELDS_SHOWN = 10
-_TIMES_THE_MEAN = 20  # of the events of a customer: below that, a share says that there are few customers
+_TIMES_THE_MEAN = 20  # of the events of a customer: below that, a share only says that there are few customers
+_NEVER_LIKELY = 0.2  # above this share it is unlikely however few there are: a word that means nobody leaves few
 _RULES = {
     "customer_id": "its own customer_id",
     "linked_email": "an e-mail linked to one customer_id",
@@ -18,9 +19,9 @@ _RULES = {
     "entity_id": "nothing but a ticket, subscription or order: unknown",
 }
 _REFUSED = {
-    "shared_email": "e-mails of several customers",
-    "kiosk": "devices of too many customers",
-    "means_nobody": "values that mean nobody",
+    "shared_email": ("e-mail of several customers", "e-mails of several customers"),
+    "kiosk": ("device of too many customers", "devices of too many customers"),
+    "means_nobody": ("value that means nobody", "values that mean nobody"),
 }
 _LETTERS_SHOWN = 300
 
@@ -180,7 +181,7 @@ def _identity(result: RunResult) -> list[str]:
     total = sum(given.values())
     rows = [(f"  {n} {rule}", f"{given[rule]:,}", _percent(given[rule], total), told)
             for n, (rule, told) in enumerate(_RULES.items(), 1) if given[rule]]  # fmt: skip
-    told = [f"{count:,} {_REFUSED[reason]}" for reason, count in sorted(refused.items())]
+    told = [f"{count:,} {_REFUSED[reason][count != 1]}" for reason, count in sorted(refused.items())]
     title = f"How events found their customer (policy {result.identity_policy})"
     return ["", title, *_aligned(rows), *([f"  refused: {', '.join(told)}; see identity_decisions"] if told else [])]
 
@@ -188,7 +189,8 @@ def _identity(result: RunResult) -> list[str]:
 def _warnings(result: RunResult) -> list[str]:
     """Customers and devices that hold more of the events than one person or device is likely to make."""
     touchpoints = totals(result.tallies)["touchpoints"]
-    least = max(result.unlikely_share * touchpoints, _TIMES_THE_MEAN * touchpoints / max(result.customers, 1))
+    usual = _TIMES_THE_MEAN * touchpoints / max(result.customers, 1)
+    least = max(result.unlikely_share * touchpoints, min(usual, _NEVER_LIKELY * touchpoints))
     lines = []
     for kind in ("customer", "device"):
         busiest = _by(result.tallies, f"busiest_{kind}", lambda tally: tally["code"])

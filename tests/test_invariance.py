@@ -206,6 +206,49 @@ def test_json_csv_and_parquet_give_the_same_tables(
     assert counts(tmp_path / "lake")["touchpoints"] == counts(lake_of_json)["touchpoints"] > 60
 
 
+# ---- copies that differ
+
+
+def test_one_row_under_two_headers_is_two_events(tmp_path: Path) -> None:
+    """The same text, the same id, the same time, and two meanings: the contents decide, not the files' names."""
+    headers = ("customer_id,anonymous_id", "anonymous_id,customer_id")
+    kept = []
+    for number, order in enumerate((headers, headers[::-1])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, header in zip("ab", order, strict=True):
+            rows = f"event_id,event_type,occurred_at,page_url,{header}\ne1,site_visit,2025-01-01T10:00:00Z,/,ann,ben\n"
+            (folder / f"{name}.csv").write_text(rows)
+        run([str(folder / "*.csv")], str(folder / "lake"), load_settings(as_of=AS_OF))
+        kept.append(read_tables(folder / "lake")["touchpoints"]["customer_key"].to_pylist())
+    assert kept[0] == kept[1] and len(kept[0]) == 1
+
+
+def test_events_of_one_record_with_one_id(tmp_path: Path) -> None:
+    """A description that gives one id to several events is a mistake; but the tables do not follow from the cut."""
+    (tmp_path / "own" / "till").mkdir(parents=True)
+    (tmp_path / "own" / "till" / "lines.toml").write_text(
+        """description = "three of one"
+format = "csv"
+record_key = "id"
+select = '''
+select record_no, id as event_id, 'site_visit' as event_type, '2025-01-01T10:00:00Z' as occurred_at,
+    customer as customer_id, page as page_url
+from records cross join (select unnest(['/one', '/two', '/three']) as page)
+'''
+"""
+    )
+    (tmp_path / "lines.csv").write_text("id,customer\n" + "".join(f"e{n},c{n % 7}\n" for n in range(300)))
+    pages = []
+    for block_bytes in (150, 700, 32 << 20):
+        settings = load_settings(as_of=AS_OF, block_bytes=block_bytes, sources=str(tmp_path / "own"))
+        lake = str(tmp_path / f"lake-{block_bytes}")
+        run([f"till.lines:{tmp_path}/lines.csv"], lake, settings)
+        rows = read_tables(lake)["touchpoints"].select(["event_id", "page_url"]).to_pylist()
+        pages.append(sorted((row["event_id"], row["page_url"]) for row in rows))
+    assert pages[0] == pages[1] == pages[2] and len(pages[0]) == 300
+
+
 # ---- the comparison
 
 

@@ -14,7 +14,8 @@ from apache_beam import coders
 from transforms.batches import HolderCoder
 from transforms.columns import one_chunk
 
-#: Column of events beside the contracts' fields: a hash of the record's own text and its source, where it has a text.
+#: Column of events beside the contracts' fields: a hash of the record's own text, where that tells the whole event: a line
+#: of Parcours' own JSON or CSV (with its header). Absent or 0: unknown.
 #: Equal ones of one event_id are equal copies. It lives within a run only, so DuckDB's `hash` will do.
 FINGERPRINT = "fingerprint"
 

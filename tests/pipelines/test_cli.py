@@ -297,7 +297,7 @@ def test_the_summary_says_how_events_found_their_customer() -> None:
         "How events found their customer (policy last_auth)\n"
         "  1 customer_id  800  80.0 %  its own customer_id\n"
         "  5 device       200  20.0 %  others on the same device\n"
-        "  refused: 5 devices of too many customers, 1 e-mails of several customers; see identity_decisions\n"
+        "  refused: 5 devices of too many customers, 1 e-mail of several customers; see identity_decisions\n"
     ) in shown
     assert "How events found" not in render(result_of())
 
@@ -313,9 +313,24 @@ def test_the_summary_warns_of_one_that_has_an_unlikely_share_of_the_events() -> 
         "Warning: the customer c�301 has 301 of the events (30.1 %)",
         "Warning: the device d has 302 of the events (30.2 %)",
     ]
-    few = result_of(*tallies)
-    few.customers = 40  # 20 times the mean is 500
-    assert "Warning" not in render(few)
+
+
+@pytest.mark.parametrize(
+    ("customers", "events", "warns"),
+    [
+        (200, 101, True),  # 20 times the mean is 100
+        (200, 100, False),
+        (125, 101, False),  # it is 160
+        (125, 161, True),
+        (2, 200, False),  # it is ten times all: above a fifth it warns however few there are
+        (2, 201, True),
+        (1, 1_000, True),
+    ],
+)
+def test_a_share_is_unlikely_beside_the_mean_and_above_a_fifth_always(customers: int, events: int, warns: bool) -> None:
+    result = result_of(("busiest_device", "", "default", events))
+    result.customers, result.unlikely_share = customers, 0.01
+    assert ("Warning: the device default" in render(result)) == warns
 
 
 def test_a_run_that_is_not_published_says_so_and_offers_no_query() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from transforms import duck
+from transforms.assign_stages import StageRules, assign_stages
 from transforms.batches import ShardTables, drop_null_columns, with_columns
 from transforms.build_entities import EntityRules, build_entities
 from transforms.load_by_customer import IS_COPY
@@ -384,6 +386,28 @@ def test_at_one_moment_the_order_of_events_decides(steps: Any) -> None:
     begun_last = [("01-08", "subscription_started", {"event_id": "b"}), ("01-08", "cancellation", {"event_id": "a"})]
     assert only(subscriptions(steps, *ended_last))["status"] == "cancelled"
     assert only(subscriptions(steps, *begun_last))["status"] == "active"
+
+
+def test_an_end_that_another_customers_event_says_churns_the_owner(steps: Any) -> None:
+    """Ann started it; the cancellation came under bob's name. On ann's own timeline no event says that she left."""
+    started = {
+        "at": "2026-01-05",
+        "type": "subscription_started",
+        "subscription_id": "s",
+        "who": "ann",
+        "event_id": "a",
+    }
+    cancelled = {"at": "2026-01-20", "type": "cancellation", "subscription_id": "s", "who": "bob", "owner_key": "ann",
+                 "event_id": "b", "reason": "price"}  # fmt: skip
+    shard = of_shard(steps, [started, cancelled], [cancelled])
+    row = only(shard["subscriptions"].to_pylist())
+    assert (row["customer_key"], row["status"], row["ended_at"]) == ("ann", "cancelled", utc(2026, 1, 20))
+    rules = StageRules(duck.read_sql("assign_stages"), utc(2026, 12, 31), 90)
+    shard = assign_stages(shard, rules, steps.connection)
+    moments = [(row["happened_at"], row["reason"]) for row in shard["lapses"].to_pylist()]
+    assert moments == [(utc(2026, 1, 20), "price")]
+    stages = [(r["customer_key"], r["stage"], r["entered_at"]) for r in shard["journey_stages"].to_pylist()]
+    assert ("ann", "churned", utc(2026, 1, 20)) in stages
 
 
 def test_neither_tickets_nor_subscriptions(steps: Any) -> None:

@@ -1,4 +1,5 @@
--- Moments at which time, and no event, ended a relation: a lapse, or a term that ended unrenewed.
+-- Moments at which no event of the customer's own ended a relation: a lapse, a term that ended unrenewed, or a
+-- subscription that an event of another customer ended.
 -- Input: touchpoints, subscriptions; parameters $as_of, $inactivity_days. Grain: one moment of a customer.
 -- A known buyer without an active subscription lapses inactivity_days after an order that no other order followed by
 -- then (an order at that very moment still counts), and is dated then.
@@ -28,4 +29,8 @@ union all
 select customer_no, ended_at, 'term_ended'
 from subscriptions
 where status = 'expired'
+union all
+select customer_no, ended_at, cancelled_reason
+from subscriptions
+where is_ended_elsewhere
 order by 1, 2, 3

@@ -10,6 +10,7 @@ with subscription_events as (
         source,
         subscription_id,
         event_no,
+        seq,
         occurred_at,
         event_type,
         amount,
@@ -77,6 +78,7 @@ first_end as (
         s.subscription_id,
         arg_min(e.occurred_at, e.event_no) as at,
         arg_min(e.status, e.event_no) as status,
+        arg_min(e.is_own, e.event_no) as is_own,
         arg_min(coalesce(e.reason, ''), e.event_no) as reason,
         arg_min(coalesce(e.voluntary::int, -1), e.event_no) as voluntary
     from summed as s
@@ -90,11 +92,12 @@ first_end as (
             if(event_type = 'cancellation', 'cancelled', 'declined') as status,
             reason,
             voluntary,
+            seq is not null as is_own,
             false as of_account
         from subscription_events
         where ends
         union all
-        select customer_no, null, null, event_no, occurred_at, 'account_closed', reason, null, true
+        select customer_no, null, null, event_no, occurred_at, 'account_closed', reason, null, true, true
         from closed
     ) as e
         on
@@ -113,7 +116,8 @@ ended as (
         and t.term_ends_at + interval 7 days <= $as_of
         and (f.at is null or f.at > t.term_ends_at) as is_expired,
         f.at as end_event_at,
-        f.status as end_event_status
+        f.status as end_event_status,
+        f.is_own as end_event_is_own
     from with_term as t
     left join first_end as f
         on
@@ -138,6 +142,8 @@ select
     auto_renews,
     case when not is_expired then nullif(reason, '') end as cancelled_reason,
     case when not is_expired and voluntary >= 0 then voluntary = 1 end as is_voluntary,
+    -- by an event on another customer's timeline: on the owner's there is none that says so
+    not is_expired and not coalesce(end_event_is_own, true) as is_ended_elsewhere,
     customer_no
 from ended
 order by customer_no, source nulls first, subscription_id
