@@ -154,7 +154,7 @@ def _default(value: object) -> str:
     >>> _default(None), _default("UTC"), _default({}), _default(16777216)
     ('none', '`"UTC"`', 'none', '`16777216`')
     """
-    if value is None or value == {}:
+    if value is None or value in ({}, ()):
         return "none"
     if hasattr(value, "isoformat"):
         return f'`"{value.isoformat().replace("+00:00", "Z")}"`'
