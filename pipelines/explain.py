@@ -116,7 +116,7 @@ class _Customer:
         con.execute(f"create temp {held} own as from touchpoints where customer_key = getvariable('explained')")
         if self._row["friction_points"]:
             con.execute(sql.FRICTION_IN_PLACE, {"key": key})
-        self._without_event = self._ask(sql.STAGES_WITHOUT_EVENT)
+        self._without_event = self._stages_without_event()
         self._refused = self._ask(sql.REFUSED)
         self._policy = str(manifest.settings.get("identity_policy", ""))
 
@@ -144,13 +144,24 @@ class _Customer:
             ignored=self._ignored(),
             revenue=tuple(rows(self._con, sql.REVENUE)),
             orders=Some(tuple(rows(self._con, sql.ORDERS)), self._row["orders"]),
-            tickets=Some(tuple(self._ask(sql.TICKETS)), counts["tickets"]["total"]),
-            subscriptions=Some(tuple(self._ask(sql.SUBSCRIPTIONS)), counts["subscriptions"]["total"]),
+            tickets=self._with_life(sql.TICKETS, counts["tickets"]["total"]),
+            subscriptions=self._with_life(sql.SUBSCRIPTIONS, counts["subscriptions"]["total"]),
             churned_by=self._churned_by(),
         )
 
+    def _with_life(self, sql: str, total: int) -> Some:
+        return Some(tuple(self._ask(sql)) if total else (), total)  # it looks at everybody's events: not for nothing
+
     def _ask(self, sql: str, **more: Any) -> list[Row]:
         return rows(self._con, sql, key=self._key, **more)
+
+    def _stages_without_event(self) -> list[Row]:
+        stages = self._ask(sql.STAGES_WITHOUT_EVENT)
+        unexplained = [stage["entered_at"] for stage in stages if "subscription_id" not in stage]
+        if unexplained and self._ask("select 1 as one from subscriptions where customer_key = $key limit 1"):
+            ended = {row.pop("ended_at"): row for row in self._ask(sql.ENDED_ELSEWHERE, at=unexplained)}
+            stages = [stage | ended.get(stage["entered_at"], {}) for stage in stages]
+        return stages
 
     def _identifiers(self) -> dict[str, Some]:
         found: dict[str, list[Row]] = {}
@@ -183,7 +194,7 @@ class _Customer:
         return Some(tuple(told.values())[:SHOWN], len(told))
 
     def _churned_by(self) -> Row | None:
-        """The event that ended the relation, or the stage that began without one."""
+        """The event that ended the relation, or the stage that began without one of the customer's own."""
         if "churned_at" not in self._row:
             return None
         for stage in self._without_event:
@@ -317,7 +328,8 @@ class _Customer:
 
     def _without_an_event(self, stage: Row) -> Row:
         told = {n: v for n, v in stage.items() if n not in ("customer_key", "after_seq")}
-        return told | {"reason": "term_ended" if "subscription_id" in stage else "lapsed"}
+        ended = "ended_elsewhere" if "ended_by" in stage else "term_ended"
+        return told | {"reason": ended if "subscription_id" in stage else "lapsed"}
 
 
 class _State:

@@ -66,7 +66,7 @@ where
     identifier = $name
     or (identifier_kind = 'email' and identifier = lower($name))
     or (identifier_kind in ('ticket_id', 'subscription_id', 'order_id')
-        and ends_with(identifier, $name) and substr(identifier, instr(identifier, ':') + 1) = $name)
+        and $name <> '' and ends_with(identifier, ':' || $name))
 """
 _NEAR_ONES = f"""
 with some_identifiers as (select identifier_kind, identifier from identity_map limit {_NEAR}),
@@ -114,7 +114,8 @@ def _several(con: duckdb.DuckDBPyConnection, lake: str, name: str, found: Sequen
     total = found[0]["total"]
     lines = [f"{clean(name)} leads to {total:,} customers:"]
     lines += [
-        f"  {clean(row['customer_key'])}  as {_named(row)}: {count(row['n_events'], 'event')}, "
+        f"  {clean(row['customer_key'])}{'' if _can_be_typed(row['customer_key']) else ' (cleaned, not to be copied)'}"
+        f"  as {_named(row)}: {count(row['n_events'], 'event')}, "
         f"{row['valid_from']:%Y-%m-%d} to {row['valid_to']:%Y-%m-%d}"
         for row in found
     ]
@@ -128,7 +129,13 @@ def _several(con: duckdb.DuckDBPyConnection, lake: str, name: str, found: Sequen
         names=sorted({identifier for _, identifier in named}),
     )
     lines += [f"  Refused: {refusal(row)}." for row in refused if (row["kind"], row["identifier"]) in named]
-    example = f"parcours explain --lake {shlex.quote(lake)} {shlex.quote(clean(found[0]['customer_key']))}"
+    typed = [row["customer_key"] for row in found if _can_be_typed(row["customer_key"])]
+    if not typed:
+        return UsageError(
+            "\n".join(lines), "No key can be copied from here: name an identifier that only one of them has."
+        )
+    options = "-- " if typed[0].startswith("-") else ""
+    example = f"parcours explain --lake {shlex.quote(lake)} {options}{shlex.quote(typed[0])}"
     return UsageError("\n".join(lines), f"Name one of the keys: {example}")
 
 
@@ -156,9 +163,16 @@ def _nobody(con: duckdb.DuckDBPyConnection, manifest: Manifest, lake: str, name:
     near = rows(con, _NEAR_ONES, name=name) if name else []
     mend = [f"Did you mean {', '.join(_named(row) for row in near)}?"] if near else []
     if name and manifest.rows.get("quarantine"):
-        sql = f"select file, position, errors from quarantine where contains(raw, {text(clean(name))})"
-        mend.append(f"Its events may be in quarantine: {_query(lake, sql)}")
+        [held] = rows(con, "select count(*) as n from quarantine where contains(raw, $name)", name=name)
+        if held["n"]:
+            sql = f"select file, position, errors from quarantine where contains(raw, {text(name)})"
+            query = f": {_query(lake, sql)}" if _can_be_typed(name) else "."
+            mend.append(f"This text is in {count(held['n'], 'record')} of the quarantine{query}")
     return UsageError(said, " ".join(mend) or f"Some that there are: {_query(lake, 'from identity_map limit 100')}")
+
+
+def _can_be_typed(value: str) -> bool:
+    return clean(value) == value
 
 
 def _query(lake: str, sql: str) -> str:

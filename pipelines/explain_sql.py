@@ -5,6 +5,12 @@
 
 from pipelines.explain_identity import SHOWN
 
+#: The events that make a ticket or a subscription, as transforms/find_owners.py has them, which imports Beam.
+LIFE: dict[str, tuple[str, ...]] = {
+    "ticket_id": ("ticket_opened", "ticket_replied", "ticket_resolved", "ticket_reopened"),
+    "subscription_id": ("subscription_started", "subscription_changed", "renewal", "cancellation"),
+}
+
 # Grain: one friction point, with the event behind which it stands.
 FRICTION_IN_PLACE = """
 create temp table friction_in_place as
@@ -29,7 +35,7 @@ from points as p
 left join by_event as e on p.point_no = e.point_no
 left join by_time as t on p.point_no = t.point_no
 """
-# A stage that no event gave: a lapse, or a term that ended unrenewed (transforms/sql/lapses.sql).
+# A stage that no event of the customer's own gave (transforms/sql/lapses.sql).
 STAGES_WITHOUT_EVENT = """
 with entered as (
     select * from journey_stages
@@ -112,47 +118,66 @@ group by source, order_id
 order by min(seq)
 limit {SHOWN}
 """
-TICKETS = f"""
-with shown as (from tickets where customer_key = $key order by opened_at, source, ticket_id limit {SHOWN}),
-events as (
-    select t.ticket_id, t.source, e.event_id, e.seq,
-        e.event_type = 'ticket_opened' and e.occurred_at = t.opened_at as opens,
-        e.event_type = 'ticket_replied' and e.author = 'agent' and coalesce(e."public", true)
-            and e.occurred_at = t.first_response_at as responds,
-        e.event_type = 'ticket_resolved' and e.occurred_at = t.first_resolved_at as resolves
-    from shown as t
-    join own as e on t.ticket_id = e.ticket_id and t.source is not distinct from e.source
-),
-found as (
-    select ticket_id, source,
-        arg_min(event_id, seq) filter (opens) as opened_by,
-        arg_min(event_id, seq) filter (responds) as first_response_by,
-        arg_min(event_id, seq) filter (resolves) as first_resolved_by
-    from events group by ticket_id, source
-)
-select t.*, f.opened_by, f.first_response_by, f.first_resolved_by
-from shown as t
-left join found as f on t.ticket_id = f.ticket_id and t.source is not distinct from f.source
-order by t.opened_at, t.source, t.ticket_id
-"""
-SUBSCRIPTIONS = f"""
-with shown as (from subscriptions where customer_key = $key order by started_at, source, subscription_id limit {SHOWN}),
-events as (
-    select s.subscription_id, s.source, e.event_id, e.event_type, e.seq,
-        row_number() over (partition by s.subscription_id, s.source order by e.seq) as place
+
+
+def _with_life(table: str, began: str, name: str, told: dict[str, str]) -> str:
+    """The first rows of a table with the events that they are made of, whoever's these are.
+
+    Each has `n_events`, the first `events`, and for each moment of `told` the event that gave it (`..._by`), with
+    its customer where that is another one (`..._by_customer`).
+    """
+    moments = "".join(
+        f""",
+        arg_min(event_id, place) filter ({moment}) as {moment}_by,
+        nullif(arg_min(customer_key, place) filter ({moment}), $key) as {moment}_by_customer"""
+        for moment in told
+    )
+    return f"""
+with shown as (from {table} where customer_key = $key order by {began}, source, {name} limit {SHOWN}),
+life as (
+    select s.{name}, s.source, e.event_id, e.event_type, e.customer_key,
+        row_number() over (partition by s.source, s.{name} order by e.occurred_at, e.event_id) as place,
+        {", ".join(f"{condition} as {moment}" for moment, condition in told.items())}
     from shown as s
-    join own as e on s.subscription_id = e.subscription_id and s.source is not distinct from e.source
-    where e.event_type in ('subscription_started', 'subscription_changed', 'renewal', 'cancellation')
+    join touchpoints as e on s.{name} = e.{name} and s.source is not distinct from e.source
+    where e.event_type in {LIFE[name]} and not contains(coalesce(e.ignored_identifiers, ''), '"{name}":')
 ),
 found as (
-    select subscription_id, source, count(*) as n_events,
-        list({{'event_id': event_id, 'event_type': event_type}} order by seq) filter (place <= {SHOWN}) as events
-    from events group by subscription_id, source
+    select {name}, source, count(*) as n_events,
+        list({{'event_id': event_id, 'event_type': event_type, 'customer_key': customer_key}} order by place)
+            filter (place <= {SHOWN}) as events{moments}
+    from life group by {name}, source
 )
-select s.*, f.n_events, f.events
+select s.*, f.* exclude ({name}, source)
 from shown as s
-left join found as f on s.subscription_id = f.subscription_id and s.source is not distinct from f.source
-order by s.started_at, s.source, s.subscription_id
+left join found as f on s.{name} = f.{name} and s.source is not distinct from f.source
+order by s.{began}, s.source, s.{name}
+"""
+
+
+_ENDS = """
+    e.occurred_at = s.ended_at and (
+        (s.status = 'cancelled' and e.event_type = 'cancellation' and e.kind = 'effective')
+        or (s.status = 'declined' and e.event_type = 'renewal' and e.outcome = 'declined')
+    )"""
+TICKETS = _with_life("tickets", "opened_at", "ticket_id", {
+    "opened": "e.event_type = 'ticket_opened' and e.occurred_at = s.opened_at",
+    "first_response": """e.event_type = 'ticket_replied' and e.author = 'agent' and coalesce(e."public", true)
+            and e.occurred_at = s.first_response_at""",
+    "first_resolved": "e.event_type = 'ticket_resolved' and e.occurred_at = s.first_resolved_at",
+})  # fmt: skip
+SUBSCRIPTIONS = _with_life("subscriptions", "started_at", "subscription_id", {"ended": _ENDS})
+# At the moments $at, subscriptions that an event of another customer ended. Grain: one moment.
+ENDED_ELSEWHERE = f"""
+select
+    s.ended_at,
+    arg_min(s.subscription_id, e.event_id) as subscription_id,
+    min(e.event_id) as ended_by,
+    arg_min(e.customer_key, e.event_id) as ended_by_customer
+from (from subscriptions where customer_key = $key and list_contains($at, ended_at)) as s
+join touchpoints as e on s.subscription_id = e.subscription_id and s.source is not distinct from e.source
+where e.customer_key <> $key and {_ENDS}
+group by s.ended_at
 """
 SESSIONS = """
 with numbered as (

@@ -106,13 +106,13 @@ def _of_which(total: int, some: int, state: str) -> str:
 
 def _churn(told: Explanation) -> str:
     at, reason = told.customer["churned_at"], told.customer.get("churn_reason")
-    said = f", reason {clean(reason)}" if reason else ""
-    by = told.churned_by
-    if by is None:
+    by = told.churned_by or {}
+    said = f", reason {clean(reason)}" if reason and reason != by.get("reason") else ""
+    if not by:
         return f"{_time(at)}{said}"
     if "event_id" in by:
         return f"{_time(at)}{said}, by {clean(by['event_type'])} {clean(by['event_id'])}"
-    return f"{_time(at)}: {_without_event(by, told.run)}"
+    return f"{_time(at)}{said}: {_without_event(by, told.run)}"
 
 
 def _known_by(told: Explanation, width: int) -> Iterator[str]:
@@ -243,6 +243,8 @@ def _ids(told: Row) -> str:
 
 
 def _without_event(told: Row, run: Row) -> str:
+    if told["reason"] == "ended_elsewhere":
+        return f"subscription {clean(told['subscription_id'])} ended{_by(told, 'ended_by')}"
     if told["reason"] == "term_ended":
         return f"the term of subscription {clean(told['subscription_id'])} ended unrenewed"
     days = run.get("inactivity_days")
@@ -329,12 +331,16 @@ def _subscription(row: Row) -> str:
     parts = [f"started {_time(row['started_at'])}", clean(row["status"])]
     if "ended_at" in row:
         reason = f", reason {clean(row['cancelled_reason'])}" if "cancelled_reason" in row else ""
-        parts[-1] += f" {_time(row['ended_at'])}{reason}"
+        parts[-1] += f" {_time(row['ended_at'])}{_by(row, 'ended_by')}{reason}"
     if "mrr" in row:
         parts.append(f"{_amount(row['mrr'])} {clean(row.get('currency', ''))} a month")
     parts.append(count(row["renewals"], "renewal"))
     shown = row.get("events", [])[:_SUMMANDS]
-    events = [f"{clean(event['event_type'])} {clean(event['event_id'])}" for event in shown]
+    events = [
+        f"{clean(event['event_type'])} {clean(event['event_id'])}"
+        + _of_other(event["customer_key"] if event["customer_key"] != row["customer_key"] else None)
+        for event in shown
+    ]
     more = row.get("n_events", 0) - len(events)
     made_of = ", ".join([*events, f"and {more:,} more"] if more > 0 else events)
     told = f"{_of_source(row, 'subscription_id')}{plan}: " + ", ".join(parts)
@@ -346,7 +352,11 @@ def _of_source(row: Row, name: str) -> str:
 
 
 def _by(row: Row, name: str) -> str:
-    return f" ({clean(row[name])})" if name in row else ""
+    return f" ({clean(row[name])}{_of_other(row.get(f'{name}_customer'))})" if name in row else ""
+
+
+def _of_other(customer: str | None) -> str:
+    return f" of customer {clean(customer)}" if customer else ""
 
 
 def _minutes(seconds: int) -> str:

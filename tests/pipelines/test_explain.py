@@ -5,6 +5,7 @@ The lake is made by the real pipeline from the events below, in which every rule
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -21,8 +22,10 @@ from pipelines.cli import status_of
 from pipelines.errors import UsageError
 from pipelines.explain import Entry, explained
 from pipelines.explain_identity import in_words
+from pipelines.explain_sql import LIFE
 from pipelines.explain_text import as_json, as_text
 from pipelines.lake import Lake
+from transforms import find_owners
 from transforms.identities import RULES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,7 +81,7 @@ EVENTS = [
 
 
 def make_lake(folder: Path, events: Iterable[Event], *options: str) -> str:
-    (folder / "events.jsonl").write_text("\n".join(json.dumps(e) for e in events), encoding="utf-8")
+    (folder / "events.jsonl").write_text("\n".join(json.dumps(e, ensure_ascii=False) for e in events), encoding="utf-8")
     lake = str(folder / "lake")
     args = ["--input", str(folder / "events.jsonl"), "--output", lake, "--as-of", "2026-07-01T00:00:00Z", "--quiet"]
     assert status_of(["run", *args, *options]) == 0
@@ -277,7 +280,7 @@ def test_a_subscription_and_its_end(lake: str) -> None:
     assert "churned 2026-02-19 09:00:00, reason price, by cancellation sub-3" in shown
     assert "subscriptions 1, of which 0 active" in shown
     assert (
-        "subscription s-1 (plan pro): started 2026-01-10 09:00:00, cancelled 2026-02-19 09:00:00, reason price, "
+        "subscription s-1 (plan pro): started 2026-01-10 09:00:00, cancelled 2026-02-19 09:00:00 (sub-3), reason price, "
         "30.00 EUR a month, 1 renewal; events: subscription_started sub-1, renewal sub-2, cancellation sub-3"
     ) in shown
     assert "revenue 60.00 EUR = sub-1 30.00 + sub-2 30.00 orders none" in shown
@@ -359,12 +362,103 @@ def test_a_value_that_means_nobody_says_so(lake: str) -> None:
     assert error.mend.endswith("where ignored_identifiers is not null'")
 
 
-def test_quarantine_is_hinted_at_where_there_is_some(company: str, capfd: pytest.CaptureFixture[str]) -> None:
-    mend = refusal(company, "it's").mend
-    assert "Its events may be in quarantine: parcours query --lake" in mend
-    sql = "select file, position, errors from quarantine where contains(raw, 'it''s')"
-    assert status_of(["query", "--lake", company, sql]) == 0  # what the mend says can be typed
-    assert sql.replace("'", "'\"'\"'") in mend
+# ---- tickets and subscriptions of several customers; names that are hard to type
+
+
+SHARED = [
+    event("t-1", 0, "ticket_opened", customer_id="c-a", ticket_id="T9", source="help:desk"),
+    event("t-2", 10, "ticket_replied", customer_id="c-b", ticket_id="T9", source="help:desk", author="agent"),
+    event("t-3", 20, "ticket_resolved", ticket_id="T9", source="help:desk"),
+    event("t-4", 5, "ticket_replied", customer_id="c-b", ticket_id="T9", source="shop", author="agent"),
+    event("t-5", 5, "ticket_opened", customer_id="c-t", ticket_id="T7", source="help:desk"),
+    event("n-1", 0, "ticket_opened", anonymous_id="dev", ticket_id="T2", source="help"),
+    event("n-2", 30, "ticket_replied", ticket_id="T2", source="help", author="agent"),
+    event("z-1", 0, "ticket_opened", customer_id="c-a", ticket_id="0000", source="help"),
+    event("z-2", 1, "ticket_replied", customer_id="c-b", ticket_id="0000", source="help", author="agent"),
+    event("s-1", 0, "subscription_started", customer_id="c-s", subscription_id="S", amount=30, currency="EUR", period_months=1),
+    *(event(f"s-2{n:02}", n * 30 * DAY, "renewal", customer_id="c-s", subscription_id="S", amount=30, currency="EUR", period_months=1) for n in range(1, 4)),
+    event("s-3", 100 * DAY, "cancellation", customer_id="c-b", subscription_id="S", kind="effective", reason="price"),
+    *(event(f"b{n}", n, customer_id=key, anonymous_id="sofa") for n, key in enumerate(("-y", "-z"))),
+    *(event(f"c{n}", n, customer_id=f"x\x1b{n}", anonymous_id="till") for n in range(2)),
+    *(event(f"d{n}", n, customer_id=key, anonymous_id="desk") for n, key in enumerate(("w\x1b", "w\x1b", "plain"))),
+    event("q-1", 0, "purchase", customer_id="it's"),
+    event("q-2", 1, "purchase", customer_id="it's \u202e"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_lake(tmp_path_factory.mktemp("shared"), SHARED)
+
+
+def test_the_events_of_a_life_are_those_of_the_rules() -> None:
+    assert LIFE == find_owners.LIFE
+
+
+def test_a_ticket_names_the_events_of_others(shared: str) -> None:
+    told = json_of(shared, "c-a")
+    [ticket] = told["tickets"]["shown"]  # 0000 is none
+    assert told["tickets"]["total"] == 1 and ticket["n_events"] == 3
+    assert [(e["event_id"], e["customer_key"]) for e in ticket["events"]] == [
+        ("t-1", "c-a"), ("t-2", "c-b"), ("t-3", "c-a")
+    ]  # fmt: skip
+    assert (ticket["first_response_by"], ticket["first_response_by_customer"]) == ("t-2", "c-b")
+    assert "opened_by_customer" not in ticket and "first_resolved_by_customer" not in ticket
+    shown = " ".join(text_of(shared, "c-a").split())
+    assert "first response after 10.0 min (t-2 of customer c-b), resolved after 20.0 min (t-3)" in shown
+    assert json_of(shared, "c-b")["tickets"] == {"total": 0, "shown": []}
+    assert "(n-2 of customer ticket:help:T2)" in " ".join(text_of(shared, "anon:dev").split())
+
+
+def test_a_subscription_names_the_foreign_event_that_ended_it(shared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.explain_text._SUMMANDS", 2)  # the list is cut, and the end is told all the same
+    told = json_of(shared, "c-s")
+    [subscription] = told["subscriptions"]["shown"]
+    assert subscription["n_events"] == len(subscription["events"]) == 5
+    assert (subscription["ended_by"], subscription["ended_by_customer"]) == ("s-3", "c-b")
+    shown = " ".join(text_of(shared, "c-s").split())
+    assert "cancelled 2026-04-20 09:00:00 (s-3 of customer c-b), reason price" in shown
+    assert "events: subscription_started s-1, renewal s-201, and 3 more" in shown
+    monkeypatch.undo()
+    assert ", cancellation s-3 of customer c-b" in " ".join(text_of(shared, "c-s").split())
+    # The churn has no event of her own.
+    assert told["churned_by"]["reason"] == "ended_elsewhere" and told["churned_by"]["ended_by"] == "s-3"
+    assert "churned 2026-04-20 09:00:00, reason price: subscription S ended (s-3 of customer c-b)" in shown
+    assert "-> churned; subscription S ended (s-3 of customer c-b)" in shown
+
+
+@pytest.mark.parametrize("name", ["T7", "desk:T7", "help:desk:T7"])
+def test_a_source_may_have_a_colon(shared: str, name: str) -> None:
+    with explained(shared, name) as explanation:
+        assert explanation.found_by == {"identifier_kind": "ticket_id", "identifier": "help:desk:T7"}
+    several = refusal(shared, "T9").message
+    assert "c-a  as ticket help:desk:T9" in several and "c-b  as ticket shop:T9" in several
+
+
+def test_a_key_like_an_option_is_suggested_so_that_it_can_be_typed(
+    shared: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = refusal(shared, "sofa").mend.removeprefix("Name one of the keys: ")
+    assert command.endswith(" -- -y") and status_of(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().out.startswith("Customer -y ")
+
+
+def test_a_key_that_cannot_be_copied_is_not_suggested(shared: str) -> None:
+    error = refusal(shared, "till")
+    assert error.message.count("(cleaned, not to be copied)  as device till") == 2 and "x\ufffd1" in error.message
+    assert error.mend == "No key can be copied from here: name an identifier that only one of them has."
+    error = refusal(shared, "desk")
+    assert error.message.count("(cleaned") == 1 and error.mend.endswith(" plain")
+
+
+def test_quarantine_is_named_where_it_has_the_text(shared: str, capfd: pytest.CaptureFixture[str]) -> None:
+    mend = refusal(shared, "it's").mend
+    assert "This text is in 2 records of the quarantine: parcours query --lake" in mend
+    command = mend.partition("quarantine: ")[2]
+    assert status_of(shlex.split(command)[1:]) == 0  # what the mend says can be typed
+    assert capfd.readouterr().out.count("events.jsonl") == 2
+    assert "quarantine" not in refusal(shared, "c-aa").mend
+    assert refusal(shared, "it's \u202e").mend.endswith("This text is in 1 record of the quarantine.")
 
 
 # ---- long timelines
