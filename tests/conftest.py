@@ -5,13 +5,17 @@ What Parcours promises, on whole runs:
     test_runners.py         on two worker processes and on a job server too; and no table is ever pickled
     test_nothing_lost.py    every record of the input is accounted for, once, where it stands
     test_bad_input.py       whatever is handed over: a clear message, the right status, the lake as it was
+    test_oracle.py          who did what, in which session: as a plain reading of the design says (oracle.py)
     test_company.py         a small company's tables, worked out by hand (fixtures/company)
     test_docs.py            what the documents say is so
 
-What each part does: schemas/, transforms/ and pipelines/, a file a module.
+What each part does: schemas/, transforms/ and pipelines/, a file a module. sources/ reads exports of other systems: small
+ones of our own always, the real ones where PARCOURS_EXPORTS, or ../shared/data, holds them.
 
 What they are made with:
     hostile_events.py       events of a small business, in which everything meets
+    hostile_identities.py   worlds in which every rule of identity is met at its limit, on both sides
+    oracle.py               the design's rules in plain Python, written apart from the code
     lake_tables.py          the tables of a published run, and their comparison
     plain_reading.py        input files read in the plainest way, to hold ours against
     real_command.py         `parcours` in a process of its own
