@@ -140,7 +140,7 @@ def a_gzip_cut_in_the_middle(folder: Path) -> list[str]:
 
 @refused(3, "{0}/events.jsonl.gz breaks off or is damaged", in_check=False)
 def a_gzip_without_its_last_bytes(folder: Path) -> list[str]:
-    return given(folder, "events.jsonl.gz", gzip.compress(lines(VISIT))[:-4])
+    return given(folder, "events.jsonl.gz", gzip.compress(lines(VISIT), mtime=0)[:-4])
 
 
 @refused(3, "{0}/events.jsonl.gz breaks off or is damaged", in_check=False)
@@ -152,12 +152,12 @@ def a_gzip_with_a_flipped_bit(folder: Path) -> list[str]:
 
 @refused(3, "{0}/events.jsonl.gz breaks off or is damaged", in_check=False)
 def a_gzip_with_something_behind_it(folder: Path) -> list[str]:
-    return given(folder, "events.jsonl.gz", gzip.compress(lines(VISIT)) + b"and more")
+    return given(folder, "events.jsonl.gz", gzip.compress(lines(VISIT), mtime=0) + b"and more")
 
 
 @refused(3, "{0}/events.csv.gz breaks off or is damaged", in_check=False)
 def a_csv_gzip_cut_in_its_header(folder: Path) -> list[str]:
-    return given(folder, "events.csv.gz", gzip.compress(b"event_id,event_type,occurred_at\n")[:15])
+    return given(folder, "events.csv.gz", gzip.compress(b"event_id,event_type,occurred_at\n", mtime=0)[:15])
 
 
 @refused(3, "{0}/events.csv.zst breaks off or is damaged", in_check=False)
@@ -173,12 +173,12 @@ def a_gz_that_is_no_gzip(folder: Path) -> list[str]:
 
 @refused(3, "{0}/events.jsonl is gz compressed, but not named so", "Add .gz", in_check=False)
 def a_gzip_that_is_not_named_so(folder: Path) -> list[str]:
-    return given(folder, "events.jsonl", gzip.compress(lines(VISIT)))
+    return given(folder, "events.jsonl", gzip.compress(lines(VISIT), mtime=0))
 
 
 @refused(3, "{0}/events.jsonl.gz is empty")
 def a_gzip_of_nothing(folder: Path) -> list[str]:
-    return given(folder, "events.jsonl.gz", gzip.compress(b""))
+    return given(folder, "events.jsonl.gz", gzip.compress(b"", mtime=0))
 
 
 @refused(3, "{0}/empty.jsonl is empty (0 bytes)", "Remove it")
@@ -228,7 +228,7 @@ def the_same_file_twice_in_other_words(folder: Path) -> list[str]:
 )
 def several_unreadable_files_are_all_named(folder: Path) -> list[str]:
     return [
-        *given(folder, "a.csv.gz", gzip.compress(b"name,age\nann,4\n")),
+        *given(folder, "a.csv.gz", gzip.compress(b"name,age\nann,4\n", mtime=0)),
         *table(folder, "b.parquet", [{"name": "ann"}]),
         *given(folder, "c.jsonl.gz", lines(VISIT)),
         *given(folder, "d.jsonl", lines(VISIT)),

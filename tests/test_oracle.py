@@ -81,7 +81,7 @@ def write_files(folder: Path, events: Sequence[Event], endings: Sequence[str], s
     for number, (ending, lines) in enumerate(zip(endings, dealt, strict=True)):
         path = folder / f"{number}.{ending}"
         data = "".join(lines).encode()
-        path.write_bytes(gzip.compress(data, 1) if ending.endswith(".gz") else data)
+        path.write_bytes(gzip.compress(data, 1, mtime=0) if ending.endswith(".gz") else data)
         patterns.append(str(path))
     return patterns[::-1]
 

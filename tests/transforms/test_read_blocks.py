@@ -25,7 +25,7 @@ Found = tuple[dict[int, str], dict[int, tuple[str, str, int]]]
 def file_of(path: Path, data: bytes, kind: str = "jsonl", compression: str = "") -> InputFile:
     match compression:
         case "gz":
-            data = gzip.compress(data)
+            data = gzip.compress(data, mtime=0)
         case "zst":
             data = pa.compress(data, "zstd", asbytes=True)
     path.write_bytes(data)
@@ -165,7 +165,7 @@ def test_the_bytes_read_add_up_to_the_file(tmp_path: Path, packed: str) -> None:
 
 
 def test_a_packed_file_of_several_parts_is_read_to_its_end(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(gzip.compress(b"1\n2\n") + gzip.compress(b"3\n"))
+    (tmp_path / "f").write_bytes(gzip.compress(b"1\n2\n", mtime=0) + gzip.compress(b"3\n", mtime=0))
     gz = InputFile("events", str(tmp_path / "f"), 1, "jsonl", "gz")
     assert list(read(gz, ReadLimits())[0].values()) == ["1\n", "2\n", "3\n"]
     (tmp_path / "z").write_bytes(
@@ -193,15 +193,15 @@ def test_a_packed_file_that_is_cut_or_damaged_is_refused(tmp_path: Path, packed:
     ("data", "kind", "compression", "message"),
     [
         (b"{}\n", "jsonl", "gz", "is named .gz, but is not gz compressed"),
-        (gzip.compress(b"{}"), "jsonl", "", "is gz compressed, but not named so"),
+        (gzip.compress(b"{}", mtime=0), "jsonl", "", "is gz compressed, but not named so"),
         (pa.compress(b"{}", "zstd", asbytes=True), "csv", "", "is zst compressed, but not named so"),
-        (gzip.compress(b"{}"), "jsonl", "zst", "is named .zst, but is not zst compressed"),
+        (gzip.compress(b"{}", mtime=0), "jsonl", "zst", "is named .zst, but is not zst compressed"),
         (b"{}\n", "parquet", "", "is not a Parquet file"),
         (b"PAR1....", "jsonl", "", "is a Parquet file"),
         (b"PAR1....", "parquet", "", "is not a whole Parquet file"),
         (b"\n \n", "csv", "", "has no header line"),
-        (gzip.compress(b""), "jsonl", "gz", "is empty"),
-        (gzip.compress(b""), "csv", "gz", "has no header line"),
+        (gzip.compress(b"", mtime=0), "jsonl", "gz", "is empty"),
+        (gzip.compress(b"", mtime=0), "csv", "gz", "has no header line"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_what_its_name_says(

@@ -116,3 +116,14 @@ def test_the_sums_over_customers_are_those_of_the_other_tables(steps: Any) -> No
     for column in ("touchpoints", "sessions", "journeys", "tickets", "friction_points"):
         assert sum(table[column].to_pylist()) == shard[column].num_rows, column
     assert table["customer_no"].to_pylist() == [0, 1, 2]
+
+
+def test_a_churn_without_a_reason_takes_none_from_a_later_moment(steps: Any) -> None:
+    """She cancelled on 10 February and said not why; that no order followed by April is another matter."""
+    rows = [
+        {"type": "subscription_started", "at": "2026-01-01", "subscription_id": "s"},
+        {"type": "purchase", "at": "2026-01-05"},
+        {"type": "cancellation", "at": "2026-02-10", "subscription_id": "s", "reason": None},
+    ]
+    [row] = steps.customers(rows, "2026-06-01")["customers"].to_pylist()
+    assert (row["churned_at"].isoformat()[:10], row["churn_reason"]) == ("2026-02-10", None)

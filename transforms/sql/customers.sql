@@ -32,7 +32,8 @@ churn_events as (
     select customer_no, happened_at, reason from lapses
 ),
 reasons as (
-    select c.customer_no, arg_min(e.reason, e.happened_at) as reason
+    -- of the moment that put the customer there, and of no later one: arg_min alone would pass by a null
+    select c.customer_no, nullif(arg_min(coalesce(e.reason, ''), (e.happened_at, coalesce(e.reason, ''))), '') as reason
     from current as c
     join churn_events as e on c.customer_no = e.customer_no and e.happened_at >= c.entered_at
     where c.stage = 'churned'
