@@ -114,7 +114,8 @@ select
     if(count(distinct currency) = 1, min(currency), null) as currency
 from own
 where event_type = 'purchase' and order_id is not null
-group by source, order_id
+-- an order_id that means nobody names no order: each such line is one of its own
+group by source, order_id, if(contains(coalesce(ignored_identifiers, ''), '"order_id":'), event_id, null)
 order by min(seq)
 limit {SHOWN}
 """

@@ -13,12 +13,23 @@ _SCHEMA = IDENTITY_DECISIONS.schema.remove_metadata()
 _SCHEMA = pa.schema([pa.field(field.name, field.type) for field in _SCHEMA])
 
 
+#: Customers and devices with fewer events are never told to the operator as unlikely ones.
+MANY_EVENTS = 1_000
+_TOLD = 3
+
+
 class Decided(NamedTuple):
     """`answers` are ANSWERS with the column `block`; `tallies` are as those of the run, (name, source, code, count)."""
 
     answers: pa.Table
     decisions: pa.Table = _SCHEMA.empty_table()
     tallies: tuple[tuple[str, str, str, int], ...] = ()
+
+
+def busiest(what: str, names: pa.ChunkedArray, events: np.ndarray) -> list[tuple[str, str, str, int]]:
+    """A few tallies `busiest_<what>` of those with very many events: the run's summary warns of an unlikely share."""
+    most = np.lexsort((np.arange(len(events)), -events))[:_TOLD]
+    return [(f"busiest_{what}", "", names[int(i)].as_py(), int(events[i])) for i in most if events[i] >= MANY_EVENTS]
 
 
 def decisions(

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transforms.answers import BLOCK, DEVICE, answers, in_block
 from transforms.columns import one_chunk
-from transforms.decisions import Decided, decisions
+from transforms.decisions import Decided, busiest, decisions
 from transforms.groups import group_rows
 from transforms.identities import Identities, IdentityRules
 
@@ -25,9 +25,6 @@ QUESTIONS = pa.schema(
         ("events", pa.int64()),
     ]
 )
-#: Devices with fewer events are never told to the operator as unlikely ones.
-MANY_EVENTS = 1_000
-_TOLD = 3
 
 
 def ask(block: Identities, rules: IdentityRules) -> pa.Table:
@@ -85,11 +82,5 @@ def decide(questions: pa.Table, rules: IdentityRules) -> Decided:
             events[is_kiosk],
             customers[is_kiosk],
         ),
-        tuple(_busiest(names.take(pa.array(devices.first)), events)),
+        tuple(busiest("device", names.take(pa.array(devices.first)), events)),
     )
-
-
-def _busiest(names: pa.ChunkedArray, events: np.ndarray) -> list[tuple[str, str, str, int]]:
-    """A few tallies of devices with very many events: the run's summary warns of an unlikely share."""
-    most = np.lexsort((np.arange(len(events)), -events))[:_TOLD]
-    return [("busiest_device", "", names[int(i)].as_py(), int(events[i])) for i in most if events[i] >= MANY_EVENTS]

@@ -13,7 +13,7 @@ from transforms.columns import one_chunk, valid_mask
 from transforms.decisions import Decided
 from transforms.groups import group_rows
 from transforms.identities import Coded, Identities, IdentityRules, Resolved
-from transforms.total_order import in_order
+from transforms.total_order import first_of_each
 
 #: One row an entity of a block: its earliest identified event (all three null: it has none), and whether it `asks`.
 QUESTIONS = pa.schema(
@@ -67,10 +67,8 @@ def _places(there: np.ndarray) -> pa.Array:
 
 def earliest(block: Identities, rows: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     """int64[groups]: the first of the rows of each group by (occurred_at, event_id); -1 where a group has none."""
-    order = in_order(group, block.time[rows], lambda tied: block.event_ids(rows[tied]))
-    first = np.full(groups, -1, np.int64)
-    first[group[order][::-1]] = rows[order][::-1]  # the last assignment wins: the first row
-    return first
+    first = first_of_each(group, block.time[rows], lambda tied: block.event_ids(rows[tied]), groups)
+    return np.append(rows, -1)[first]
 
 
 def decide(questions: pa.Table, rules: IdentityRules) -> Decided:
@@ -78,13 +76,13 @@ def decide(questions: pa.Table, rules: IdentityRules) -> Decided:
     entities = group_rows(one_chunk(questions["identifier"]).dictionary_encode().indices.to_numpy())
     tells = np.flatnonzero(valid_mask(questions["customer_key"]))
     ids = one_chunk(questions["event_id"])
-    order = in_order(
+    first = first_of_each(
         entities.number[tells],
         questions["occurred_at"].take(pa.array(tells)).to_numpy(),
         lambda tied: ids.take(pa.array(tells[tied])),
+        len(entities.first),
     )
-    first = np.full(len(entities.first), -1, np.int64)
-    first[entities.number[tells][order][::-1]] = tells[order][::-1]
+    first = np.append(tells, -1)[first]
     whose = first[entities.number]
     wanted = questions["asks"].to_numpy() & (whose >= 0)
     to = questions.filter(pa.array(wanted))

@@ -14,12 +14,9 @@ import pyarrow.compute as pc
 
 from transforms.batches import ShardTables, declared
 from transforms.columns import one_chunk, valid_mask
+from transforms.decisions import busiest
 from transforms.groups import group_rows
 from transforms.identities import ENTITIES, PERSONS, was_ignored
-
-#: Customers with fewer events are never told to the operator as unlikely ones.
-MANY_EVENTS = 1_000
-_TOLD = 3
 
 
 def map_identities(shard: ShardTables) -> ShardTables:
@@ -65,19 +62,12 @@ def _of_kind(touchpoints: pa.Table, kind: str) -> pa.Table | None:
     )
 
 
-def busiest_customers(shard: ShardTables) -> Iterator[tuple[str, str, str, int]]:
-    """A few tallies of customers with very many events: the run's summary warns of an unlikely share."""
-    customers = shard["customers"]
-    events = customers["touchpoints"].to_numpy()
-    for row in np.lexsort((np.arange(len(events)), -events))[:_TOLD]:
-        if events[row] >= MANY_EVENTS:
-            yield "busiest_customer", "", customers["customer_key"][int(row)].as_py(), int(events[row])
-
-
 class _MapIdentities(beam.DoFn):
     def process(self, shard: ShardTables) -> Iterator[ShardTables | beam.pvalue.TaggedOutput]:
         yield map_identities(shard)
-        for tally in busiest_customers(shard):
+        for tally in busiest(
+            "customer", shard["customers"]["customer_key"], shard["customers"]["touchpoints"].to_numpy()
+        ):
             yield beam.pvalue.TaggedOutput("tallies", tally)
 
 

@@ -25,3 +25,13 @@ def in_order(group: np.ndarray, time: np.ndarray, event_ids: Callable[[np.ndarra
         rank[by_id] = np.arange(len(rows))
         order[tied] = rows[np.lexsort((rank, run))]
     return order
+
+
+def first_of_each(
+    group: np.ndarray, time: np.ndarray, event_ids: Callable[[np.ndarray], pa.Array], groups: int
+) -> np.ndarray:
+    """int64[groups]: the first row of each group in the order (time, event_id); -1 where a group has none."""
+    order = in_order(group, time, event_ids)
+    first = np.full(groups, -1, np.int64)
+    first[group[order][::-1]] = order[::-1]  # the last assignment wins: the first row
+    return first

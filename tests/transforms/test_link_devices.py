@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from transforms.answers import DEVICE, EMAIL
+from transforms.decisions import MANY_EVENTS
 from transforms.identities import IdentityRules
-from transforms.link_devices import MANY_EVENTS, ask, decide
+from transforms.link_devices import ask, decide
 
 Row = dict[str, Any]
 RULES = IdentityRules()

@@ -9,8 +9,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.batches import ShardTables
-from transforms.map_identities import MANY_EVENTS, busiest_customers, map_identities
+from transforms.decisions import MANY_EVENTS, busiest
+from transforms.map_identities import map_identities
 from transforms.sessionize import GAP_US
 from transforms.stitch import StitchRules, stitch
 
@@ -121,9 +121,12 @@ def test_a_shard_without_events(steps: Any) -> None:
 
 
 def test_the_busiest_customers_are_told() -> None:
+    def told(table: pa.Table) -> list[tuple[str, str, str, int]]:
+        return busiest("customer", table["customer_key"], table["touchpoints"].to_numpy())
+
     events = [5, MANY_EVENTS, MANY_EVENTS - 1, 7000, MANY_EVENTS, 6000]
     customers = pa.table({"customer_key": [f"c{n}" for n in range(6)], "touchpoints": events})
-    assert list(busiest_customers(ShardTables(customers=customers))) == [
+    assert list(told(customers)) == [
         ("busiest_customer", "", "c3", 7000), ("busiest_customer", "", "c5", 6000), ("busiest_customer", "", "c1", 1000),
     ]  # fmt: skip
-    assert list(busiest_customers(ShardTables(customers=customers.slice(2, 1)))) == []
+    assert list(told(customers.slice(2, 1))) == []
