@@ -33,8 +33,12 @@ venv: $(INSTALLED)  ## Make .venv with Parcours and all that its tests need, as 
 # ---- test it -------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(INSTALLED)  ## Run the tests, but for the slow and the portable ones
-	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not portable" $(PYTEST)
+test: $(INSTALLED)  ## Run the tests, but for the slow, the portable and the fault ones
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not portable and not faults" $(PYTEST)
+
+.PHONY: test-faults
+test-faults: $(INSTALLED)  ## Crash a run before each of its file operations, fill its disk, kill it
+	$(call run_marked,faults)
 
 .PHONY: test-portable
 test-portable: $(INSTALLED)  ## Run the tests that need another runner than the in-memory one

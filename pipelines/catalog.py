@@ -2,11 +2,13 @@
 
 `write_catalog` puts that into a file that any client since DuckDB 1.4 opens; its views name the files by
 absolute URIs. `connect` makes the same in memory at the lake's present path: a lake that was moved still
-reads.
+reads. The tables of the lake's history (runs, audit_results, run_measures) are over all runs, whichever run is read.
 """
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,9 +16,9 @@ from typing import Any, BinaryIO
 import duckdb
 
 from pipelines.errors import UsageError
-from pipelines.lake import Lake, Run
-from pipelines.manifest import Manifest, TableEntry
-from pipelines.stores import Store
+from pipelines.lake import Lake
+from pipelines.manifest import Manifest, TableEntry, table_entry
+from schemas.tables import HISTORY_TABLES
 
 # What DuckDB 2.0 writes by default does not open in 1.4 or 1.5, which many analysts still have.
 STORAGE_VERSION = "v1.4.0"
@@ -26,24 +28,25 @@ _SHARE_COMMENT = "n / d, null where d is 0: never an error, never NaN."
 _JOURNEY_COMMENT = "The touchpoints of one customer_key, in order: from journey('c-1042')."
 
 
-def write_catalog(lake: Lake, run: Run, manifest: Manifest) -> None:
+def write_catalog(lake: Lake, manifest: Manifest) -> None:
     """Writes the run's catalog.duckdb; to be called before the run is published."""
     with tempfile.TemporaryDirectory(prefix="parcours-") as temporary:
         path = Path(temporary, "catalog.duckdb")
         con = duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION})
         try:
-            _fill(con, lake.store, run, manifest)
+            _fill(con, lake, manifest, live=True)
             con.execute("checkpoint")
         finally:
             con.close()
-        with path.open("rb") as source, lake.store.open_write(run.catalog) as target:
+        with path.open("rb") as source, lake.store.open_write(lake.run(manifest.run_id).catalog) as target:
             shutil.copyfileobj(source, target)
 
 
-def connect(lake: Lake | str, run_id: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with the tables of a run (the published one, if none is named) as views.
 
-    Times are shown in UTC. UsageError if there is no such run.
+    `comments` False leaves the descriptions out, for a reader that is no person. Times are shown in UTC. UsageError if
+    there is no such run.
 
     >>> connect("/nowhere")
     Traceback (most recent call last):
@@ -56,11 +59,19 @@ def connect(lake: Lake | str, run_id: str | None = None) -> duckdb.DuckDBPyConne
     try:
         con.execute("set TimeZone = 'UTC'")
         con.execute("set enable_progress_bar = false")  # it would be drawn into an answer that is piped on
-        _fill(con, lake.store, lake.run(manifest.run_id), manifest)
+        _fill(con, lake, manifest, live=False, comments=comments)
     except BaseException:
         con.close()
         raise
     return con
+
+
+@contextlib.contextmanager
+def reading(lake: Lake, run_id: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """`connect`, closed at the end; until then `--keep` of another process leaves the run's tables alone."""
+    run_id = run_id or lake.published().run_id
+    with lake.reading(run_id), contextlib.closing(connect(lake, run_id)) as con:
+        yield con
 
 
 def quote(name: str) -> str:
@@ -81,42 +92,61 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _fill(con: duckdb.DuckDBPyConnection, store: Store, run: Run, manifest: Manifest) -> None:
-    if not store.is_local:
-        con.register_filesystem(_through(store, run, manifest))
+def _fill(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, live: bool, comments: bool = True) -> None:
+    """Views and macros. `live`: the history is whatever its folder holds when it is asked, not what it holds now."""
+    if not lake.store.is_local:
+        con.register_filesystem(_through(lake, manifest))
     for table in manifest.tables:
-        try:
-            con.execute(f"create view {quote(table.name)} as {_rows(run, manifest, table)}")
-        except duckdb.Error as error:  # a file that is gone, or cut off
-            reason = str(error).partition("\n")[0].partition(": ")[2]
-            raise UsageError(
-                f"Table {table.name} of run {run.run_id} cannot be read: {reason}.",
-                "A file of the lake was moved, changed or removed: restore it, or run parcours run again.",
-            ) from None
-        con.execute(f"comment on view {quote(table.name)} is {text(_about(table))}")
-        for column in table.columns:
-            name = f"{quote(table.name)}.{quote(column['name'])}"
-            con.execute(f"comment on column {name} is {text(column['description'])}")
+        if table.name not in HISTORY_TABLES:  # runs of versions before 0.2 list a table `runs` of their own
+            _create_view(con, lake, manifest, table, lake.files(manifest, table.name), comments)
+    for name, described in HISTORY_TABLES.items():
+        paths = lake.history.paths(name)
+        if paths and live:
+            paths = [f"{lake.history.folder}/{name}/*.parquet"]
+        _create_view(con, lake, manifest, table_entry(described, "1-0-0", 0), paths, comments)
     con.execute(_SHARE)
     con.execute(f"comment on macro share is {text(_SHARE_COMMENT)}")
     touchpoints = next((table for table in manifest.tables if table.name == "touchpoints"), None)
     if touchpoints is not None:
         # The files, not the view: a macro of an attached catalog looks names up where it is called.
         con.execute(
-            f"create macro journey(customer) as table select * from ({_rows(run, manifest, touchpoints)}) "
+            f"create macro journey(customer) as table select * from ({_rows(touchpoints, lake.files(manifest, 'touchpoints'))}) "
             "where customer_key = customer order by seq"
         )
         con.execute(f"comment on macro table journey is {text(_JOURNEY_COMMENT)}")
 
 
-def _rows(run: Run, manifest: Manifest, table: TableEntry) -> str:
-    paths = manifest.paths(table.name)
-    if paths:
-        uris = ", ".join(text(f"{run.folder}/{path}") for path in paths)
-        # Off: a folder of the lake's own path that reads a=b must not become a column.
-        return f"select * from read_parquet([{uris}], hive_partitioning = false)"
+def _create_view(
+    con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, table: TableEntry, paths: list[str], comments: bool
+) -> None:
+    try:
+        con.execute(f"create view {quote(table.name)} as {_rows(table, paths)}")
+    except duckdb.Error as error:  # a file that is gone, or cut off
+        reason = str(error).partition("\n")[0].partition(": ")[2]
+        raise UsageError(
+            f"Table {table.name} of run {manifest.run_id} cannot be read: {reason}.",
+            "A file of the lake was moved, changed or removed: restore it, or run parcours run again.",
+        ) from None
+    if not comments:
+        return
+    con.execute(f"comment on view {quote(table.name)} is {text(_about(table))}")
+    for column in table.columns:
+        name = f"{quote(table.name)}.{quote(column['name'])}"
+        con.execute(f"comment on column {name} is {text(column['description'])}")
+
+
+def _rows(table: TableEntry, paths: list[str]) -> str:
     columns = ", ".join(f"null::{column['type']} as {quote(column['name'])}" for column in table.columns)
-    return f"select {columns} where false"
+    if not paths:
+        return f"select {columns} where false"
+    uris = ", ".join(text(path) for path in paths)
+    # Off: a folder of the lake's own path that reads a=b must not become a column.
+    read = f"select * from read_parquet([{uris}], hive_partitioning = false, union_by_name = {{}})"
+    if table.name not in HISTORY_TABLES:
+        return read.format("false")
+    # Files of many versions: each row has all columns, those that its version did not know are null.
+    names = ", ".join(quote(column["name"]) for column in table.columns)
+    return f"select {names} from (select {columns} where false union all by name {read.format('true')})"
 
 
 def _about(table: TableEntry) -> str:
@@ -124,7 +154,7 @@ def _about(table: TableEntry) -> str:
     return f"{table.description} One row is {table.grain}.{key}"
 
 
-def _through(store: Store, run: Run, manifest: Manifest) -> Any:
+def _through(lake: Lake, manifest: Manifest) -> Any:
     """A file system for DuckDB over an object store, read with the user's own credentials for Beam.
 
     DuckDB's own reader of object stores is an extension that it downloads, with credentials of its own.
@@ -132,12 +162,15 @@ def _through(store: Store, run: Run, manifest: Manifest) -> Any:
     try:
         from fsspec import AbstractFileSystem
     except ModuleNotFoundError:
-        raise UsageError(f"Reading {run.folder} needs the package fsspec.", "pip install fsspec") from None
+        raise UsageError(f"Reading {lake.path} needs the package fsspec.", "pip install fsspec") from None
 
-    sizes = {f"{run.folder}/{file.path}": file.bytes for file in manifest.files}
+    folders = {file.run_id: lake.run(file.run_id or manifest.run_id).folder for file in manifest.files}
+    sizes = {f"{folders[file.run_id]}/{file.path}": file.bytes for file in manifest.files}
+    for name in HISTORY_TABLES:
+        sizes |= lake.store.glob(f"{lake.history.folder}/{name}", "*.parquet")
 
     class LakeFiles(AbstractFileSystem):
-        protocol = run.folder.partition("://")[0]
+        protocol = lake.path.partition("://")[0]
         cachable = False
 
         @classmethod
@@ -145,6 +178,8 @@ def _through(store: Store, run: Run, manifest: Manifest) -> Any:
             return path
 
         def glob(self, path: str, **_: Any) -> list[str]:
+            if path.endswith("/*.parquet"):
+                return [known for known in sizes if known.rpartition("/")[0] == path.rpartition("/")[0]]
             return [path] if path in sizes else []
 
         def info(self, path: str, **_: Any) -> dict[str, Any]:
@@ -154,6 +189,6 @@ def _through(store: Store, run: Run, manifest: Manifest) -> Any:
             return datetime(2000, 1, 1, tzinfo=UTC)  # a file of a run never changes
 
         def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
-            return store.open_read(path)
+            return lake.store.open_read(path)
 
     return LakeFiles()

@@ -1,6 +1,6 @@
 """The command line. Only this module prints and ends the process; only `run`, `check` and `demo` import Beam.
 
-Exit status: 0 done; 1 refused, nothing published; 2 usage, settings or SQL; 3 input could not be read;
+Exit status: 0 done; 1 refused by the audit, nothing published; 2 usage, settings or SQL; 3 input could not be read;
 130 interrupted.
 """
 
@@ -19,7 +19,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from pipelines.allocator import restart_with_settings
-from pipelines.errors import ParcoursError, UsageError
+from pipelines.errors import ParcoursError, Refused, UsageError
+from pipelines.without_pandas import hide_pandas
 
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 _HANDLE_MUCH_DATA = ("run", "check", "demo")
@@ -30,6 +31,7 @@ def main() -> NoReturn:
     """The console script `parcours`."""
     if sys.argv[1:2] and sys.argv[1] in _HANDLE_MUCH_DATA:
         restart_with_settings()
+    hide_pandas()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no crash
     sys.exit(status_of())
@@ -151,46 +153,64 @@ def parcours() -> None:
     type=click.Choice(["device_split", "last_auth", "none"]),
     help="How a device's unidentified events find their customer. Default: device_split.",
 )
+@click.option(
+    "--no-publish", is_flag=True, help="Stage and audit only: parcours publish makes the run the one that is read."
+)
+@click.option(
+    "--keep",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Keep the tables of the newest N runs, and of the published one; remove older ones. Default: keep all.",
+)
 @_reads_events
 def run(
     inputs: tuple[str, ...],
     lake: str,
     as_of: str | None,
     identity_policy: str | None,
+    no_publish: bool,
+    keep: int | None,
     settings: str | None,
     lookups: dict[str, str],
     runner: str,
     quiet: bool,
     beam: tuple[str, ...],
 ) -> int:
-    """Read events, build the journeys, and publish them in a lake.
+    """Read events, build the journeys, audit and publish them.
 
     \b
     parcours run --input 'events/*.jsonl' --output lake
     parcours run --input complete_journey.campaigns:data/campaigns.parquet --output lake \\
         --lookup campaign_descriptions=data/campaign_descriptions.parquet
 
-    The published run stays as it was until the new one is whole.
+    The published run stays as it was until the new one is whole and its audit has passed. A run that the audit
+    refuses ends with status 1; its tables are kept for a look: parcours query --run, parcours publish.
     """
     from pipelines.settings import load_settings
 
-    loaded = load_settings(settings, as_of=as_of, identity_policy=identity_policy)
+    loaded = load_settings(settings, as_of=as_of, identity_policy=identity_policy, keep=keep)
     with _quiet_imports():
         from pipelines import run as pipeline
     from pipelines.progress import Progress
-    from pipelines.summary import render, sums_hold
+    from pipelines.summary import render
 
-    with _stoppable():
-        result = pipeline.run(
-            inputs=list(inputs),
-            lake=lake,
-            settings=loaded,
-            beam_args=_beam_args(runner, beam),
-            lookups=lookups,
-            progress=partial(Progress, quiet=quiet),
-        )
+    try:
+        with _stoppable():
+            result = pipeline.run(
+                inputs=list(inputs),
+                lake=lake,
+                settings=loaded,
+                beam_args=_beam_args(runner, beam),
+                lookups=lookups,
+                progress=partial(Progress, quiet=quiet),
+                publish=not no_publish,
+            )
+    except Refused as refused:
+        if isinstance(refused.result, pipeline.RunResult):
+            click.echo(render(refused.result))
+        raise
     click.echo(render(result))
-    return 0 if result.published and sums_hold(result.tallies) else 1
+    return 0
 
 
 @parcours.command(context_settings=_PASSES_ON, epilog="Any of Beam's own options may follow and is passed on.")
@@ -244,8 +264,9 @@ def check(
     help="The form of the answer.",
 )
 @click.option("--output", metavar="FILE", help="Write the answer to a file.")
+@click.option("--run", "run_id", metavar="RUN", help="Ask this run, published or not, instead of the published one.")
 @click.argument("sql")
-def query(lake: str, sql: str, form: Any, output: str | None) -> int:
+def query(lake: str, sql: str, form: Any, output: str | None, run_id: str | None) -> int:
     """Ask the published run a question in SQL.
 
     \b
@@ -259,7 +280,7 @@ def query(lake: str, sql: str, form: Any, output: str | None) -> int:
 
     try:
         with _quiet_imports():  # a lake on an object store is read through Beam
-            ask(lake, sys.stdin.read() if sql == "-" else sql, form, output)
+            ask(lake, sys.stdin.read() if sql == "-" else sql, form, output, run_id)
     except BrokenPipeError:  # click would make it an exit status of 1: refused
         return _reader_left()
     return 0
@@ -302,6 +323,70 @@ def explain(lake: str, customer: str, limit: int, form: str) -> int:
     try:
         with _quiet_imports(), explained(lake, customer, limit) as explanation:
             lines = as_json(explanation) if form == "json" else as_text(explanation, width)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.flush()
+    except BrokenPipeError:  # click would make it an exit status of 1: refused
+        return _reader_left()
+    return 0
+
+
+@parcours.command()
+@click.option("--lake", metavar="LAKE", required=True, help="The lake that the run was made in.")
+@click.option("--reason", metavar="TEXT", help="Why, kept in the table runs.")
+@click.argument("run_id", metavar="RUN")
+def publish(lake: str, run_id: str, reason: str | None) -> int:
+    """Make a run the one that readers see.
+
+    \b
+    parcours publish --lake lake 20261121T235900Z-0a1b2c3d --reason 'a campaign: the volume is right'
+
+    For a person who has looked at a run that the audit refused, or that was staged with --no-publish; or to go back to
+    an earlier run. Who decided, when and why is kept in the table runs.
+    """
+    with _quiet_imports():
+        from pipelines.publish import publish as make_current
+
+        with _stoppable():
+            row = make_current(lake, run_id, reason)
+    failures = f" Its audit had {row['audit_failures']:,} failures." if row["audit_failures"] else ""
+    click.echo(f"Run {run_id} is published.{failures}")
+    return 0
+
+
+@parcours.command()
+@click.option("--lake", metavar="LAKE", required=True, help="The lake.")
+@click.option("--all", "every", is_flag=True, help="All runs, not the newest twenty only.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="The form of the answer.",
+)
+@click.argument("run_id", metavar="[RUN]", required=False)
+def runs(lake: str, every: bool, form: str, run_id: str | None) -> int:
+    """List the runs of a lake, or tell one with its audit.
+
+    \b
+    parcours runs --lake lake
+
+    A run is running, failed, died (its process was killed), refused (by the audit), accepted (not published) or
+    published. The same and more: parcours query --lake lake "from runs", or "from audit_results".
+    """
+    from pipelines import run_list
+    from pipelines.lake import Lake
+
+    try:
+        with _quiet_imports():  # a lake on an object store is read through Beam
+            opened = Lake(lake)
+            if run_id is not None:
+                lines: Iterable[str] = (
+                    run_list.one(opened, run_id) if form == "text" else [run_list.one_as_json(opened, run_id)]
+                )
+            else:
+                rows = run_list.runs(opened)
+                lines = run_list.as_text(rows, every) if form == "text" else [run_list.as_json(rows)]
             sys.stdout.writelines(f"{line}\n" for line in lines)
             sys.stdout.flush()
     except BrokenPipeError:  # click would make it an exit status of 1: refused

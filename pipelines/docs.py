@@ -1,7 +1,7 @@
 """The generated pages of docs/, from the same declarations as the code: `python -m pipelines.docs`, or `make docs`.
 
-Two pages are generated whole (tables, metric dictionary). Of README.md and docs/data-model.md only the parts between
-`<!-- generated: NAME -->` and `<!-- end of NAME -->` are; all else on them is written by hand and left alone.
+Two pages are generated whole (tables, metric dictionary). Of README.md, docs/data-model.md and docs/audit.md only the
+parts between `<!-- generated: NAME -->` and `<!-- end of NAME -->` are; all else on them is written by hand.
 """
 
 import re
@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
+from pydantic import BaseModel
 
 from pipelines.manifest import sql_type
-from pipelines.settings import Settings
+from pipelines.settings import AuditLimits, Settings
 from schemas.contracts import Contract, Contracts, Property, load_contracts
 from schemas.dictionary import Friction, Metric, load_friction, load_metrics
+from schemas.suites import load_suites
 from schemas.tables import Table, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,11 +33,13 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
     }
     parts: dict[str, Callable[[], Iterator[str]]] = {
         "tables": lambda: _tables_list(tables(contracts).values()),
-        "settings": _settings_list,
+        "settings": lambda: _fields_list(Settings),
         "envelope": lambda: _envelope(contracts),
         "event-types": lambda: _event_types(contracts),
+        "audit-limits": lambda: _fields_list(AuditLimits),
+        "expectations": lambda: _expectations(contracts),
     }
-    in_part = [root / "README.md", root / "docs" / "data-model.md"]
+    in_part = [root / "README.md", root / "docs" / "data-model.md", root / "docs" / "audit.md"]
     return whole | {page: _with_parts(page.read_text(encoding="utf-8"), parts) for page in in_part}
 
 
@@ -142,9 +146,9 @@ def _link(folder: str, name: str) -> str:
 # ---- settings ------------------------------------------------------------------------------------
 
 
-def _settings_list() -> Iterator[str]:
+def _fields_list(model: type[BaseModel]) -> Iterator[str]:
     yield from _head("Setting", "Default", "What it does")
-    for name, field in Settings.model_fields.items():
+    for name, field in model.model_fields.items():
         yield _row(f"`{name}`", _default(field.get_default(call_default_factory=True)), field.description or "")
 
 
@@ -154,11 +158,25 @@ def _default(value: object) -> str:
     >>> _default(None), _default("UTC"), _default({}), _default(16777216)
     ('none', '`"UTC"`', 'none', '`16777216`')
     """
+    if isinstance(value, AuditLimits):
+        return "[its own](docs/audit.md#limits)"
     if value is None or value in ({}, ()):
         return "none"
     if hasattr(value, "isoformat"):
         return f'`"{value.isoformat().replace("+00:00", "Z")}"`'
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+# ---- the audit -----------------------------------------------------------------------------------
+
+
+def _expectations(contracts: Contracts) -> Iterator[str]:
+    yield from _head("Table or measure", "Rule", "What must hold", "Severity", "From")
+    for suite in load_suites(contracts, tables(contracts)).values():
+        for entry in suite.expectations:
+            meta = entry["meta"]
+            came_from = "schema" if meta["part"] == "generated" else "hand"
+            yield _row(f"`{suite.name}`", f"`{meta['rule']}`", meta["says"], entry["severity"], came_from)
 
 
 # ---- events --------------------------------------------------------------------------------------

@@ -24,9 +24,13 @@ class ParcoursError(Exception):
 
 
 class Refused(ParcoursError):
-    """The run was made, and the audit or the sums refused it: nothing is published."""
+    """The run was made, and the audit or the sums refused it: nothing is published.
+
+    `result` is what came of the run (`pipelines.run.RunResult`) where its tables are kept for a look.
+    """
 
     exit_status = 1
+    result: object = None
 
 
 class UsageError(ParcoursError):

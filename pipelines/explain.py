@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from pipelines import explain_sql as sql
-from pipelines.catalog import connect
+from pipelines.catalog import reading
 from pipelines.errors import UsageError
 from pipelines.explain_identity import KINDS, SHOWN, Identities, Row, clean, find_customer, rows
 from pipelines.lake import Lake
@@ -79,7 +79,7 @@ def explained(lake: Lake | str, asked: str, limit: int = LIMIT) -> Iterator[Expl
     manifest = lake.published()
     _refuse_old_run(manifest)
     try:
-        with contextlib.closing(connect(lake, manifest.run_id)) as con:
+        with reading(lake, manifest.run_id) as con:
             key, found_by = find_customer(con, manifest, lake.path, asked)
             yield _Customer(con, manifest, key, limit).explanation(asked, found_by)
     except duckdb.Error as error:

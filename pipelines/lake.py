@@ -10,20 +10,22 @@ Nothing is ever renamed into place but the two small JSON files, so what holds o
 store. Readers resolve current.json once.
 """
 
+import errno
 import json
 import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import Refused, UsageError
-from pipelines.manifest import DescribedTable, File, Manifest, table_entry, utc_text, version
-from pipelines.stores import store_for
+from pipelines.history import History
+from pipelines.manifest import DescribedTable, File, Input, Manifest, table_entry, utc_text, version
+from pipelines.stores import not_writable, store_for, writing
 
 
 def new_run_id(now: datetime) -> str:
@@ -83,7 +85,8 @@ class Lake:
 
     def __init__(self, path: str, beam_args: Sequence[str] = ()) -> None:
         self.store, self.path = store_for(path, beam_args)
-        self._locked = False
+        self.history = History(self.store, self.path)
+        self.is_locked = False
 
     # -- reading
 
@@ -99,8 +102,33 @@ class Lake:
                 "Is this a lake? Run parcours run --output again.",
             ) from None
 
+    def published_at(self) -> str | None:
+        """When the published run was published, RFC 3339."""
+        try:
+            return str(json.loads(self.store.read_bytes(f"{self.path}/current.json")).get("published_at"))
+        except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+            return None
+
     def run(self, run_id: str) -> Run:
         return Run(run_id, f"{self.path}/runs/{run_id}")
+
+    def run_ids(self) -> list[str]:
+        """The runs that have a folder, the oldest first: whole ones, those under way, and left-overs."""
+        if self.store.is_local:
+            return sorted(folder.name for folder in Path(self.path, "runs").glob("*") if folder.is_dir())
+        return sorted({path.split("/")[-2] for path in self.store.glob(f"{self.path}/runs", "*/manifest.json")})
+
+    def is_whole(self, run_id: str) -> bool:
+        """True if all tables of the run were written: its manifest says so."""
+        return self.store.exists(self.run(run_id).manifest)
+
+    def files(self, manifest: Manifest, table: str) -> list[str]:
+        """The whole paths of a table's files, in the order in which they are to be read."""
+        return [
+            f"{self.run(file.run_id or manifest.run_id).folder}/{file.path}"
+            for file in manifest.files
+            if file.table == table
+        ]
 
     def manifest(self, run_id: str) -> Manifest:
         path = self.run(run_id).manifest
@@ -126,6 +154,36 @@ class Lake:
             )
         return self.manifest(run_id)
 
+    @contextmanager
+    def reading(self, run_id: str) -> Iterator[None]:
+        """Tells other processes that the run is being read, on a local lake; see `is_being_read`.
+
+        The lock on its catalog is the one that DuckDB takes when it opens that file. Where none can be had, there is none:
+        no catalog (what is wrong with the run, who reads it will say), or a file system without locks.
+        """
+        with ExitStack() as held:
+            if self.store.is_local:
+                import fcntl
+
+                with suppress(OSError):
+                    fcntl.lockf(held.enter_context(Path(self.run(run_id).catalog).open("rb")), fcntl.LOCK_SH)
+            yield
+
+    def is_being_read(self, run_id: str) -> bool:
+        """True if another process has the run open: a query, or any DuckDB client that attached its catalog."""
+        if not self.store.is_local:
+            return False
+        import fcntl
+
+        try:
+            with Path(self.run(run_id).catalog).open("r+b") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        return False
+
     # -- writing
 
     @contextmanager
@@ -142,10 +200,10 @@ class Lake:
         import fcntl  # not on every system; and only a writer needs it
 
         path = Path(self.path, ".lock")
-        with _writing(self.path):
+        with writing(self.path):
             path.touch()
         with path.open("r+", encoding="utf-8") as file:
-            with _writing(self.path):
+            with writing(self.path):
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -159,19 +217,20 @@ class Lake:
                 file.truncate(0)
                 file.write(json.dumps(holder))
                 file.flush()
-            self._locked = True
+            self.is_locked = True
             try:
                 yield
             finally:
-                self._locked = False
-                file.truncate(0)
+                self.is_locked = False
+                with suppress(OSError):  # who held it is only told while it is held
+                    file.truncate(0)
 
     def start_run(self, run_id: str) -> Run:
         """An empty folder for a run that begins; UsageError if the lake cannot be written."""
         self._prepare()
         run = self.run(run_id)
         if self.store.is_local:
-            with _writing(self.path):
+            with writing(self.path):
                 Path(run.blocks).mkdir(parents=True)
         else:  # it has no folders; but that it can be written is better known now than at the first block
             self.store.publish(f"{run.staged}/started", run_id.encode())
@@ -204,12 +263,12 @@ class Lake:
         started_at: datetime,
         as_of: datetime,
         settings: Mapping[str, Any],
-        inputs: Iterable[Mapping[str, Any]],
+        inputs: Iterable[Input],
         tallies: Iterable[Mapping[str, Any]] = (),
     ) -> Manifest:
         """Writes the run's manifest, once, after all its tables are whole.
 
-        `tables` are all tables of the run, also those without rows; `inputs` are {path, bytes}; `settings` is
+        `tables` are all tables of the run, also those without rows; `settings` is
         JSON (`Settings.model_dump(mode="json")`). Refused if a listed file is not there with the listed size.
         """
         listed = tuple(sorted(files, key=lambda file: (file.table, file.path)))
@@ -224,55 +283,43 @@ class Lake:
             started_at=utc_text(started_at),
             as_of=utc_text(as_of),
             settings=dict(settings),
-            inputs=tuple(dict(entry) for entry in inputs),
+            inputs=tuple(inputs),
             tables=tuple(table_entry(t, versions.get(name, "1-0-0"), rows[name]) for name, t in tables.items()),
             files=listed,
             tallies=tuple(dict(entry) for entry in tallies),
         )
         if self.store.exists(run.manifest):
             raise Refused(f"Run {run.run_id} already has a manifest.", "A run is written once: start a new one.")
-        with _writing(self.path):
+        with writing(self.path):
             # The data first, then the list of it: no power cut can leave a published run with half a file.
             self.store.settle(f"{run.folder}/{file.path}" for file in listed)
             self.store.publish(run.manifest, manifest.to_bytes())
         return manifest
 
-    def publish(self, run: Run) -> None:
-        """Makes `run` the one that readers see, in one write. It must have its manifest."""
-        manifest = self.manifest(run.run_id)
-        current = {"run_id": run.run_id, "published_at": utc_text(_now()), "as_of": manifest.as_of}
-        guard: AbstractContextManager[None] = nullcontext() if self._locked else self.lock(run.run_id)
-        with guard, _writing(self.path):
+    def publish(self, run: Run) -> datetime:
+        """Makes `run` the one that readers see, in one write; returns when. It must have its manifest."""
+        manifest, now = self.manifest(run.run_id), _now()
+        current = {"run_id": run.run_id, "published_at": utc_text(now), "as_of": manifest.as_of}
+        guard: AbstractContextManager[None] = nullcontext() if self.is_locked else self.lock(run.run_id)
+        with guard, writing(self.path):
             if self.store.is_local and self.store.exists(run.catalog):
                 self.store.settle([run.catalog])
             self.store.publish(f"{self.path}/current.json", (json.dumps(current, indent=1) + "\n").encode())
+        return now
 
     def discard_staged(self, run: Run) -> None:
-        """Removes what no reader sees: the pipeline's scratch, and files of repeated attempts."""
+        """Removes what no reader sees: files of repeated attempts, and last the pipeline's scratch."""
+        listed = {f"{run.folder}/{file.path}" for file in self.manifest(run.run_id).files if file.run_id is None}
+        self.store.remove(
+            path for path in self.store.glob(run.folder, "*/*") if path not in listed and "/_staged/" not in path
+        )
         self.store.delete(run.staged)
-        listed = {f"{run.folder}/{file.path}" for file in self.manifest(run.run_id).files}
-        self.store.remove(path for path in self.store.glob(run.folder, "*/*") if path not in listed)
 
     def drop_run(self, run: Run) -> None:
-        """Removes a run that failed before it was published. The published run is never touched."""
+        """Removes a run's folder, first what makes it a whole run. The published run is never touched."""
         if self.current() != run.run_id:
+            self.store.remove([run.manifest])
             self.store.delete(run.folder)
-
-    def drop_dead_runs(self) -> list[str]:
-        """Removes what killed processes left, the runs without a manifest; returns their ids.
-
-        Only on a local lake and under the lock: elsewhere another run may just be writing.
-        """
-        if not (self.store.is_local and self._locked):
-            return []
-        dead = [
-            folder.name
-            for folder in sorted(Path(self.path, "runs").glob("*"))
-            if folder.is_dir() and not (folder / "manifest.json").exists() and folder.name != self.current()
-        ]
-        for run_id in dead:
-            self.drop_run(self.run(run_id))
-        return dead
 
     def _prepare(self) -> None:
         if self.store.is_local:
@@ -280,10 +327,10 @@ class Lake:
                 raise UsageError(
                     f"{self.path} is a file, not a folder.", "Give --output a folder; it is made if need be."
                 )
-            with _writing(self.path):
+            with writing(self.path):
                 Path(self.path, "runs").mkdir(parents=True, exist_ok=True)
             if not os.access(self.path, os.W_OK | os.X_OK):
-                raise _not_writable(self.path, "permission denied")
+                raise not_writable(self.path, "permission denied")
 
     def _check_files(self, run: Run, files: Sequence[File], tables: Mapping[str, DescribedTable]) -> None:
         sizes = self.store.glob(run.folder, "*/*")
@@ -312,19 +359,4 @@ def _taken(path: str, holder: str) -> UsageError:
     return UsageError(
         f"Another run is writing the lake {path}{who}.",
         "Wait for it to end, stop it, or give another --output. Queries go on as usual.",
-    )
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _not_writable(path, error.strerror or str(error)) from None
-
-
-def _not_writable(path: str, reason: str) -> UsageError:
-    return UsageError(
-        f"The lake {path} cannot be written: {reason[0].lower() + reason[1:]}.",
-        "Give --output a folder that you may write to, on a disk with room.",
     )

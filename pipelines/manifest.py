@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
+from schemas.tables import sql_type as sql_type
+
 
 def utc_text(moment: datetime) -> str:
     """RFC 3339 in UTC, to the second or, where there is a fraction, to the microsecond.
@@ -32,13 +34,33 @@ def version() -> str:
 
 @dataclass(frozen=True)
 class File:
-    """One Parquet file of a table; the path is relative to the run's folder."""
+    """One Parquet file of a table; the path is relative to the folder of the run that wrote it.
+
+    That is this run where `run_id` is None: a run may list files of an earlier one, whose rows it takes over.
+    """
 
     table: str
     path: str
     rows: int
     bytes: int
     sha256: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file whose records the tables hold, and the run that took it in.
+
+    `checksum` is `sha256:` and hexadecimal digits of a local file, `store:` and what an object store keeps of one there;
+    `modified_at` is None there, and both in the manifests of versions before 0.2.
+    """
+
+    path: str
+    source: str
+    bytes: int
+    checksum: str | None = None
+    modified_at: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,7 @@ class Manifest:
     started_at: str
     as_of: str
     settings: dict[str, Any]
-    inputs: tuple[dict[str, Any], ...]
+    inputs: tuple[Input, ...]
     tables: tuple[TableEntry, ...]
     files: tuple[File, ...]
     tallies: tuple[dict[str, Any], ...] = field(default=())
@@ -77,8 +99,12 @@ class Manifest:
         return {table.name: table.rows for table in self.tables}
 
     def paths(self, table: str) -> list[str]:
-        """The table's files, relative to the run's folder, in the order in which they are to be read."""
-        return [file.path for file in self.files if file.table == table]
+        """The table's files in the order in which they are to be read, relative to the run's folder."""
+        return [
+            file.path if file.run_id is None else f"../{file.run_id}/{file.path}"
+            for file in self.files
+            if file.table == table
+        ]
 
     def to_bytes(self) -> bytes:
         return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
@@ -90,7 +116,7 @@ class Manifest:
             **(
                 given
                 | {
-                    "inputs": tuple(given["inputs"]),
+                    "inputs": tuple(Input(**({"source": ""} | entry)) for entry in given["inputs"]),
                     "tables": tuple(
                         TableEntry(**(entry | {"key": tuple(entry["key"]), "columns": tuple(entry["columns"])}))
                         for entry in given["tables"]
@@ -115,48 +141,6 @@ class DescribedTable(Protocol):
     def key(self) -> Sequence[str]: ...
     @property
     def schema(self) -> pa.Schema: ...
-
-
-def sql_type(kind: pa.DataType) -> str:
-    """The SQL name of an Arrow type, as DuckDB reads it from Parquet.
-
-    >>> sql_type(pa.list_(pa.struct([("currency", pa.string()), ("amount", pa.decimal128(18, 4))])))
-    'STRUCT("currency" VARCHAR, "amount" DECIMAL(18,4))[]'
-    """
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return sql_type(kind.value_type) + "[]"
-    if pa.types.is_map(kind):
-        return f"MAP({sql_type(kind.key_type)}, {sql_type(kind.item_type)})"
-    if pa.types.is_struct(kind):
-        return "STRUCT(" + ", ".join(f'"{part.name}" {sql_type(part.type)}' for part in kind) + ")"
-    if pa.types.is_dictionary(kind):
-        return sql_type(kind.value_type)
-    if pa.types.is_decimal(kind):
-        return f"DECIMAL({kind.precision},{kind.scale})"
-    if pa.types.is_timestamp(kind):
-        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
-    return _SQL_TYPES[str(kind)]
-
-
-_SQL_TYPES = {
-    "string": "VARCHAR",
-    "large_string": "VARCHAR",
-    "string_view": "VARCHAR",
-    "binary": "BLOB",
-    "large_binary": "BLOB",
-    "bool": "BOOLEAN",
-    "int8": "TINYINT",
-    "int16": "SMALLINT",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "uint8": "UTINYINT",
-    "uint16": "USMALLINT",
-    "uint32": "UINTEGER",
-    "uint64": "UBIGINT",
-    "float": "FLOAT",
-    "double": "DOUBLE",
-    "date32[day]": "DATE",
-}
 
 
 def table_entry(table: DescribedTable, schema_version: str, rows: int) -> TableEntry:

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipelines.catalog import connect
+from pipelines.catalog import reading
 from pipelines.errors import UsageError
 from pipelines.lake import Lake
 
@@ -36,27 +36,26 @@ _NO_LIMIT = 2**31 - 1
 _CHECK = "Check the SQL; parcours tables NAME lists the columns of a table."
 
 
-def query(lake: Lake | str, sql: str, form: Format = "table", output: str | None = None) -> None:
-    """Runs `sql` on the published run and writes the answer to the file `output`, or to standard output.
+def query(
+    lake: Lake | str, sql: str, form: Format = "table", output: str | None = None, run_id: str | None = None
+) -> None:
+    """Runs `sql` on a run (the published one, if none is named) and writes the answer to `output`, or standard output.
 
-    UsageError if nothing is published, if the SQL is wrong, or if Parquet would go to a terminal.
+    UsageError if there is no such run, if the SQL is wrong, or if Parquet would go to a terminal.
     """
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise UsageError(
             "Parquet is not for a terminal.", "Give --output FILE, or send the answer to a file or a pipe."
         )
-    con = connect(lake)
-    try:
-        # In a thread: DuckDB at work does not see an interrupt of the main one; con.interrupt() it does see.
-        with ThreadPoolExecutor(1) as pool:
-            answered = pool.submit(_answer, con, sql, form, output)
-            try:
-                answered.result()
-            except KeyboardInterrupt:
-                con.interrupt()
-                raise
-    finally:
-        con.close()
+    lake = Lake(lake) if isinstance(lake, str) else lake
+    # In a thread: DuckDB at work does not see an interrupt of the main one; con.interrupt() it does see.
+    with reading(lake, run_id) as con, ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(_answer, con, sql, form, output)
+        try:
+            answered.result()
+        except KeyboardInterrupt:
+            con.interrupt()
+            raise
 
 
 def _answer(con: duckdb.DuckDBPyConnection, sql: str, form: Format, output: str | None) -> None:

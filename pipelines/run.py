@@ -8,30 +8,34 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import journeys
+from pipelines.audit import Audit, Auditor, refusal
 from pipelines.catalog import write_catalog
+from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
+from pipelines.housekeeping import keep, recover
 from pipelines.inputs import find_inputs, load_mappings
 from pipelines.lake import Lake, Listing, Run, new_run_id
-from pipelines.manifest import File, version
+from pipelines.manifest import Manifest, version
 from pipelines.preflight import check_plan
 from pipelines.progress import ProgressFactory
 from pipelines.settings import Settings
+from pipelines.stores import not_writable
 from schemas.contracts import ContractError, load_contracts
 from schemas.dictionary import DictionaryError, load_friction, load_metrics
 from schemas.source_descriptions import SourceError, load_sources
-from schemas.tables import tables
+from schemas.suites import SuiteError, load_suites
+from schemas.tables import HISTORY_TABLES, tables
 from transforms.assign_stages import StageRules
 from transforms.build_entities import EntityRules
 from transforms.build_journeys import JourneyRules
@@ -45,12 +49,17 @@ from transforms.stitch import StitchRules
 from transforms.summarise_customers import CustomerRules
 from transforms.time_zones import Months, micros
 from transforms.validate import Limits
-from transforms.write_tables import write_table
 
 #: Bytes of a file that one event takes, roughly: it only decides how many shards there are, and no result.
 _BYTES_AN_EVENT = {("jsonl", ""): 300, ("csv", ""): 150, ("jsonl", "gz"): 40, ("jsonl", "zst"): 40, ("csv", "gz"): 25,
                    ("csv", "zst"): 25, ("parquet", ""): 12}  # fmt: skip
+_LOG = logging.getLogger("parcours")
 _DAY_US = 86_400_000_000
+#: The columns of the table `runs` that are counts of the run.
+_COUNTED = (
+    "records_in", "records_mapped", "records_skipped", "records_unreadable", "events_in", "touchpoints", "duplicates",
+    "quarantined", "after_as_of", "excluded",
+)  # fmt: skip
 #: Steps that run SQL of the user's, and the setting that holds or names it.
 _OWN_SQL = {"Validate": "exclude", "AssignStages": "stages", "FindFriction": "friction", "Measure": "metrics"}
 
@@ -71,6 +80,8 @@ class RunResult:
     customers: int
     seconds: float
     examples: tuple[dict[str, Any], ...] = ()
+    audit: Audit = field(default_factory=Audit)
+    removed: tuple[str, ...] = ()
 
 
 def run(
@@ -80,58 +91,150 @@ def run(
     beam_args: Sequence[str] = (),
     lookups: Mapping[str, str] | None = None,
     progress: ProgressFactory | None = None,
+    publish: bool = True,
+    auditor: Auditor | None = None,
 ) -> RunResult:
-    """Read the inputs, build all tables, and publish them in the lake, all or nothing.
+    """Read the inputs, build all tables, audit them, and publish them in the lake, all or nothing.
 
-    Raises UsageError (settings, lake), InputError (files), Refused (the sums do not hold). Whatever is raised, the lake
-    is as it was before.
+    `publish` False stages and audits only. An `auditor` that is already at work may be given; else one is started.
+
+    Raises UsageError (settings, lake), InputError (files), Refused (the sums or the audit; with the `result` of a run
+    whose tables are kept for a look). Whatever is raised, what was published stays as it was.
     """
     started, clock = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     target = Lake(lake, beam_args)
     run_id = new_run_id(started)
     plan = make_plan(inputs, settings, run_id, target.run(run_id), lookups or {}, started)
-    with target.lock(run_id):
-        target.drop_dead_runs()
+    # Started first: Great Expectations is imported while the pipeline works.
+    with nullcontext(auditor) if auditor else Auditor() as audits, target.lock(run_id):
+        recover(target)
         attempt = target.start_run(run_id)
         try:
-            total = sum(file.bytes for file in plan.files)
-            with progress(total, attempt.folder, plan.shards) if progress else nullcontext():
-                _execute(journeys.journeys, plan, beam_args, settings)
-            listing = target.read_listings(attempt)
-            _refuse_problems(listing.problems)
-            counts = _proven_counts(listing)
-            _refuse_nothing(counts["records_in"])
-            runs = _runs_table(run_id, started, plan, settings, counts)
-            written = write_table(runs, plan.tables["runs"].schema, "runs", attempt.folder)
-            manifest = target.write_manifest(
-                attempt,
-                (*listing.files, File(**written._asdict())),
-                tables=plan.tables,
-                started_at=started,
-                as_of=plan.stages.as_of,
-                settings=settings.model_dump(mode="json"),
-                inputs=[{"path": f.path, "bytes": f.bytes, "source": f.source} for f in plan.files],
-                tallies=listing.tallies,
-            )
-            write_catalog(target, attempt, manifest)
-            target.publish(attempt)
-        except BaseException:
+            _record_start(target, run_id, started, plan, settings)
+            manifest = _stage(target, attempt, plan, settings, beam_args, started, progress)
+            counts = _counts(manifest.tallies)
+            whole = {
+                "finished_at": datetime.now(UTC).replace(microsecond=0),
+                "seconds": round(time.monotonic() - clock, 3),
+                "customers": manifest.rows["customers"],
+                **{name: counts["quarantined_events" if name == "quarantined" else name] for name in _COUNTED},
+            }
+            audit, refused = _audit(audits, target, run_id, beam_args)
+            whole |= {"audit_failures": len(audit.failures), "audit_warnings": len(audit.warnings)}
+            write_catalog(target, manifest)
+            if refused:
+                target.history.record(run_id, **whole, status="refused", message=refused.message)
+            elif publish:
+                target.history.record(run_id, **whole)
+                published_at = target.publish(attempt)
+                target.history.record(run_id, status="published", published_at=published_at, published_by="run")
+            else:
+                target.history.record(run_id, **whole, status="accepted")
+        except BaseException as error:
+            _record_failure(target, run_id, error)
             target.drop_run(attempt)
+            if isinstance(error, OSError):
+                raise not_writable(target.path, error.strerror or str(error)) from error
             raise
-        target.discard_staged(attempt)
-    return RunResult(
+        removed = _tidy(target, attempt, settings.keep if publish and not refused else None)
+    result = RunResult(
         run_id=run_id,
         lake=lake,
         as_of=plan.stages.as_of,
         started_at=started,
         identity_policy=settings.identity_policy,
         unlikely_share=settings.unlikely_share,
-        published=True,
-        tallies=listing.tallies,
+        published=publish and not refused,
+        tallies=manifest.tallies,
         tables=manifest.rows,
         customers=manifest.rows["customers"],
         seconds=time.monotonic() - clock,
+        audit=audit,
+        removed=tuple(removed),
     )
+    if refused:
+        if isinstance(refused, Refused):
+            refused.result = result
+        raise refused
+    return result
+
+
+def _tidy(lake: Lake, attempt: Run, kept: int | None) -> list[str]:
+    """Removes the run's scratch, and old runs. The run is what it is by now: what cannot be removed, a later run will."""
+    try:
+        lake.discard_staged(attempt)
+        return keep(lake, kept) if kept else []
+    except OSError as error:
+        _LOG.warning("%s could not be tidied: %s. The next run tries again.", lake.path, error.strerror or error)
+        return []
+
+
+def _record_start(lake: Lake, run_id: str, started: datetime, plan: journeys.Plan, settings: Settings) -> None:
+    lake.history.record(
+        run_id,
+        started_at=started,
+        as_of=plan.stages.as_of,
+        status="running",
+        version=version(),
+        settings=settings.model_dump_json(),
+        inputs=len(plan.files),
+        input_bytes=sum(file.bytes for file in plan.files),
+    )
+
+
+def _record_failure(lake: Lake, run_id: str, error: BaseException) -> None:
+    """Of a run that is not published. That it failed is told already: if the record fails too, that is no news."""
+    message = (
+        error.message if isinstance(error, ParcoursError) else str(error).partition("\n")[0] or type(error).__name__
+    )
+    if isinstance(error, KeyboardInterrupt):
+        message = "It was interrupted."
+    with suppress(Exception):
+        if lake.current() != run_id:
+            lake.history.record(run_id, status="failed", message=message)
+
+
+def _stage(
+    lake: Lake,
+    attempt: Run,
+    plan: journeys.Plan,
+    settings: Settings,
+    beam_args: Sequence[str],
+    started: datetime,
+    progress: ProgressFactory | None,
+) -> Manifest:
+    """Makes all tables of the run, proves its sums, and writes its manifest."""
+    total = sum(file.bytes for file in plan.files)
+    with (
+        Checksums(plan.files, attempt.run_id) as taken,
+        progress(total, attempt.folder, plan.shards) if progress else nullcontext(),
+    ):
+        _execute(journeys.journeys, plan, beam_args, settings)
+        listing = lake.read_listings(attempt)
+        _refuse_problems(listing.problems)
+        _prove_counts(listing)
+        inputs = taken.inputs()
+    return lake.write_manifest(
+        attempt,
+        listing.files,
+        tables={name: table for name, table in plan.tables.items() if name not in HISTORY_TABLES},
+        started_at=started,
+        as_of=plan.stages.as_of,
+        settings=settings.model_dump(mode="json"),
+        inputs=inputs,
+        tallies=listing.tallies,
+    )
+
+
+def _audit(auditor: Auditor, lake: Lake, run_id: str, beam_args: Sequence[str]) -> tuple[Audit, ParcoursError | None]:
+    """The run's audit, kept in the history, and the refusal if it may not be published."""
+    try:
+        audit = auditor.audit(lake.path, run_id, beam_args)
+    except ParcoursError as error:  # no audit, no publication; but the tables are whole, and kept for a look
+        return Audit(), error
+    lake.history.write("audit_results", run_id, audit.results)
+    lake.history.write("run_measures", run_id, audit.measures)
+    return audit, refusal(run_id, lake.path, audit) if audit.failures else None
 
 
 def check(
@@ -178,7 +281,10 @@ def make_plan(
         sources = load_sources(settings.sources)
         metrics = tuple(load_metrics(settings.metrics).values())
         friction = tuple(load_friction(settings.friction, settings.friction_parameters).values())
-    except (ContractError, SourceError, DictionaryError) as error:
+        load_suites(
+            contracts, tables(contracts), settings.expectations
+        )  # a suite that cannot be used is better known now
+    except (ContractError, SourceError, DictionaryError, SuiteError) as error:
         raise UsageError(f"{error}.", "Correct the file that the message names.") from error
     stages = Path(settings.stages).read_text(encoding="utf-8") if settings.stages else read_sql("assign_stages")
     files = tuple(find_inputs(inputs, sources))
@@ -277,11 +383,20 @@ def _refuse_nothing(records: int) -> None:
         raise InputError("The inputs hold no record.", "Check the export: headers alone are no events.")
 
 
-def _proven_counts(listing: Listing) -> Counter[str]:
-    """The run's counts; Refused unless its sums hold: every record is a touchpoint, a duplicate or accounted for."""
+def _counts(tallies: Iterable[Mapping[str, Any]]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for tally in listing.tallies:
+    for tally in tallies:
         counts[tally["name"]] += tally["count"]
+    return counts
+
+
+def _prove_counts(listing: Listing) -> None:
+    """Refused unless the run's sums hold: every record is a touchpoint, a duplicate or accounted for.
+
+    InputError where there was no record at all. The audit asks again; but a run whose sums do not hold is not kept.
+    """
+    counts = _counts(listing.tallies)
+    _refuse_nothing(counts["records_in"])
     records = counts["records_mapped"] + counts["records_skipped"] + counts["records_unreadable"]
     events = sum(counts[n] for n in ("touchpoints", "duplicates", "quarantined_events", "after_as_of", "excluded"))
     rows: Counter[str] = Counter()
@@ -302,27 +417,3 @@ def _proven_counts(listing: Listing) -> Counter[str]:
                 f"The sums do not hold: {what} are {one:,} and {other:,}. Nothing is published.",
                 "This is a fault of Parcours: please report it with this message.",
             )
-    return counts
-
-
-def _runs_table(
-    run_id: str, started: datetime, plan: journeys.Plan, settings: Settings, counts: Mapping[str, int]
-) -> pa.Table:
-    row = {
-        "run_id": run_id,
-        "started_at": started,
-        "finished_at": datetime.now(UTC).replace(microsecond=0),
-        "as_of": plan.stages.as_of,
-        "status": "published",
-        "version": version(),
-        "settings": settings.model_dump_json(),
-        **{
-            name: counts[name]
-            for name in (
-                "records_in", "records_mapped", "records_skipped", "records_unreadable", "events_in", "touchpoints",
-                "duplicates", "after_as_of", "excluded",
-            )
-        },
-        "quarantined": counts["quarantined_events"],
-    }  # fmt: skip
-    return pa.Table.from_pylist([row], plan.tables["runs"].schema)

@@ -79,7 +79,49 @@ Zone = Annotated[str, AfterValidator(_zone)]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_words)]
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
 
-_PATHS = ("contracts", "sources", "metrics", "friction", "stages")
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+_PATHS = ("contracts", "sources", "metrics", "friction", "expectations", "stages")
+
+
+class AuditLimits(BaseModel):
+    """What the audit warns of, and what it refuses to publish: the parameters of the suites, under their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    quarantine_warn_share: Share = Field(
+        default=0.02,
+        description="A larger share of a source in quarantine, in all or for one broken rule, is warned of.",
+    )
+    quarantine_block_share: Share = Field(default=0.2, description="A larger share than this is not published.")
+    quarantine_least_records: int = Field(
+        default=5,
+        ge=1,
+        description="Fewer records in quarantine forbid nothing, whatever their share: so few tell nothing.",
+    )
+    volume_warn_ratio: Share = Field(
+        default=0.5, description="Fewer events of a source than this part of the last runs' median are warned of."
+    )
+    volume_block_ratio: Share = Field(
+        default=0.1, description="Fewer than this part are not published; 0 lets all pass."
+    )
+    compared_least_events: int = Field(
+        default=100, ge=1, description="What usually has fewer events is not compared with the last runs."
+    )
+    volume_growth_warn_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        default=10.0, description="More events of a source than so many times the last runs' median are warned of."
+    )
+    null_share_warn: Share = Field(
+        default=0.1,
+        description="A column whose share of nulls rose by more than this since the last runs is warned of.",
+    )
+    null_share_block: Share = Field(
+        default=0.5,
+        description="A column whose share of nulls rose by more than this is not published; 1 lets all pass.",
+    )
+    freshness_warn_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=3.0, description="A source whose newest event is so many days older than usual is warned of."
+    )
 
 
 class Settings(BaseModel):
@@ -111,6 +153,17 @@ class Settings(BaseModel):
     sources: Folder | None = Field(default=None, description="Folder of your own source descriptions.")
     metrics: Folder | None = Field(default=None, description="Folder of your own metrics.")
     friction: Folder | None = Field(default=None, description="Folder of your own kinds of friction.")
+    expectations: Folder | None = Field(
+        default=None, description="Folder of your own suites of expectations, audited beside those of Parcours."
+    )
+    audit: AuditLimits = Field(
+        default_factory=AuditLimits, description="Limits of the audit: a table [audit] of the names in docs/audit.md."
+    )
+    keep: int | None = Field(
+        default=None,
+        ge=1,
+        description="Keep the tables of so many runs, the newest, and remove older ones after a publication. None: all.",
+    )
     stages: File | None = Field(default=None, description="SQL file that maps a touchpoint to its stage.")
     timezone: Zone = Field(default="UTC", description="IANA time zone in which days and months begin.")
     sessions: Literal["gap", "source"] = Field(
@@ -195,19 +248,19 @@ def _usage_error(error: ValidationError, path: str | None, on_command_line: Mapp
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else ""
     where = "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
+    within = AuditLimits if field == "audit" and len(first["loc"]) > 1 else Settings
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, Settings.model_fields, n=2)
-        mend = (
-            f"Did you mean {' or '.join(near)}?"
-            if near
-            else "The settings are: " + ", ".join(Settings.model_fields) + "."
-        )
-        return UsageError(f"{where} is not a setting.", mend)
+        name = str(first["loc"][-1])
+        near = difflib.get_close_matches(name, within.model_fields, n=2)
+        known = f"The settings{' in [audit]' if within is AuditLimits else ''} are: {', '.join(within.model_fields)}."
+        where = f"{where}.{name}" if within is AuditLimits else where
+        return UsageError(f"{where} is not a setting.", f"Did you mean {' or '.join(near)}?" if near else known)
     inner = "".join(f".{part}" for part in first["loc"][1:] if part not in ("int", "float", "constrained-float"))
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         reason = reason[0].lower() + reason[1:]
     value = first["input"]
     shown = value.isoformat() if hasattr(value, "isoformat") else repr(value)
-    described = Settings.model_fields[field].description or ""
-    return UsageError(f"{where}{inner} = {shown}: {reason.rstrip('.')}.", f"{field}: {described}")
+    setting = str(first["loc"][1]) if within is AuditLimits else field
+    described = within.model_fields[setting].description or ""
+    return UsageError(f"{where}{inner} = {shown}: {reason.rstrip('.')}.", f"{setting}: {described}")

@@ -221,3 +221,19 @@ def store_for(path: str, beam_args: Sequence[str] = ()) -> tuple[Store, str]:
             "Give a local folder, gs://bucket/folder or s3://bucket/folder.",
         )
     return _ObjectStore(path, beam_args), path.rstrip("/")
+
+
+@contextmanager
+def writing(lake: str) -> Iterator[None]:
+    """What the disk refuses while a lake is written, as an error that the user can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise not_writable(lake, error.strerror or str(error)) from None
+
+
+def not_writable(lake: str, reason: str) -> UsageError:
+    return UsageError(
+        f"The lake {lake} cannot be written: {reason[0].lower() + reason[1:]}.",
+        "Give --output a folder that you may write to, on a disk with room.",
+    )

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from pipelines.audit import Audit, told
+
 _UNKNOWN_FIELDS_SHOWN = 10
 _TIMES_THE_MEAN = 20  # of the events of a customer: below that, a share only says that there are few customers
 _NEVER_LIKELY = 0.2  # above this share it is unlikely however few there are: a word that means nobody leaves few
@@ -56,6 +58,10 @@ class RunResult(Protocol):
     def seconds(self) -> float: ...
     @property
     def examples(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def removed(self) -> Sequence[str]: ...
 
 
 #: total -> its parts, each with the words an operator reads. design.md, "Bad input".
@@ -98,9 +104,14 @@ def render(result: RunResult) -> str:
     state = "published" if result.published else "NOT published"
     lines = [f"Run {result.run_id}, as of {_moment(result.as_of)}: {state}", ""]
     lines += _sums(result) + _quarantine(result) + _unknown_fields(result) + _identity(result) + _warnings(result)
+    lines += _audit(result)
     lines += ["", "Tables", *_aligned([(f"  {name}", f"{rows:,}") for name, rows in result.tables.items()])]
     customers = "customer" if result.customers == 1 else "customers"
-    lines += ["", f"{result.customers:,} {customers} in {_duration(result.seconds)}, in {result.lake}"]
+    lines += ["", f"{result.customers:,} {customers} in {duration(result.seconds)}, in {result.lake}"]
+    if result.removed:
+        lines += [f"Tables of older runs removed: {', '.join(result.removed)}"]
+    if not result.published and result.audit.results and not result.audit.failures:
+        lines += [f"Next: parcours publish --lake {shlex.quote(result.lake)} {result.run_id}"]
     if result.published:
         question = "select current_stage, count(*) from customers group by all order by 2 desc"
         lines += [f'Next: parcours query --lake {shlex.quote(result.lake)} "{question}"']
@@ -125,7 +136,7 @@ def render_check(result: RunResult) -> str:
         lines += _aligned([(f"  {name}", text) for name, text in told if text], right=False)
     is_fine = not first and count["records_mapped"] == count["records_in"] > 0
     verdict = "Every record is fine. Nothing was written." if is_fine else "Nothing was written."
-    return "\n".join([*lines, "", f"{verdict} ({_duration(result.seconds)})"])
+    return "\n".join([*lines, "", f"{verdict} ({duration(result.seconds)})"])
 
 
 def _sums(result: RunResult) -> list[str]:
@@ -204,6 +215,24 @@ def _warnings(result: RunResult) -> list[str]:
     return ["", *lines] if lines else []
 
 
+def _audit(result: RunResult) -> list[str]:
+    """How the audit went, and what it warns of; what it refuses stands in the error message."""
+    if not result.audit.results:
+        return []
+    lines = ["", audited(result.audit)]
+    for warned in result.audit.warnings:
+        lines += told(warned)
+    return lines
+
+
+def audited(audit: Audit) -> str:
+    """The audit in one line."""
+    failures, warnings = len(audit.failures), len(audit.warnings)
+    verdict = "nothing forbids publication" if not failures else f"{failures:,} forbid publication"
+    warned = f", {warnings:,} {'warning' if warnings == 1 else 'warnings'}" if warnings else ""
+    return f"Audit: {len(audit.results):,} expectations, {verdict}{warned}"
+
+
 def _by(
     tallies: Iterable[Mapping[str, Any]], name: str | None, key: Callable[[Mapping[str, Any]], Any]
 ) -> Counter[Any]:
@@ -249,9 +278,10 @@ def _percent(part: int, whole: int) -> str:
     return "< 0.1 %" if 0 < part / whole < 0.001 else f"{part / whole:.1%}".replace("%", " %")
 
 
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(3.14), _duration(75), _duration(4000)
+def duration(seconds: float) -> str:
+    """A time that somebody waited.
+
+    >>> duration(3.14), duration(75), duration(4000)
     ('3.1 s', '1 min 15 s', '1 h 6 min')
     """
     if seconds < 60:

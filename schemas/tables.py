@@ -1,7 +1,8 @@
 """Every table that a run publishes: its grain, its key, and one Arrow schema with a description a column.
 
-The writer, the catalog's comments and docs/data-model.md are all made from here. Touchpoints carry the fields of the
-event contracts under their own names, so that table follows the contracts, a user's own included.
+The writer, the catalog's comments, docs/tables.md and the generated part of the expectations (schemas/suites.py) are all
+made from here. Touchpoints carry the fields of the event contracts under their own names, so that table follows the
+contracts, a user's own included.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,13 +26,62 @@ MONEY_LIST = pa.list_(pa.struct([("currency", TEXT), ("amount", MONEY_SUM)]))
 QUARANTINE_ERRORS = pa.list_(pa.struct([("code", TEXT), ("path", TEXT), ("expected", TEXT), ("observed", TEXT)]))
 
 
+_SQL_TYPES = {
+    "string": "VARCHAR",
+    "large_string": "VARCHAR",
+    "string_view": "VARCHAR",
+    "binary": "BLOB",
+    "large_binary": "BLOB",
+    "bool": "BOOLEAN",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "date32[day]": "DATE",
+}
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """The SQL name of an Arrow type, as DuckDB reads it from Parquet.
+
+    >>> sql_type(pa.list_(pa.struct([("currency", pa.string()), ("amount", pa.decimal128(18, 4))])))
+    'STRUCT("currency" VARCHAR, "amount" DECIMAL(18,4))[]'
+    """
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return sql_type(kind.value_type) + "[]"
+    if pa.types.is_map(kind):
+        return f"MAP({sql_type(kind.key_type)}, {sql_type(kind.item_type)})"
+    if pa.types.is_struct(kind):
+        return "STRUCT(" + ", ".join(f'"{part.name}" {sql_type(part.type)}' for part in kind) + ")"
+    if pa.types.is_dictionary(kind):
+        return sql_type(kind.value_type)
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
+    return _SQL_TYPES[str(kind)]
+
+
 @dataclass(frozen=True)
 class Column:
-    """One column: name, Arrow type, and a sentence an analyst can work with."""
+    """One column: name, Arrow type, and a sentence an analyst can work with.
+
+    What the steps guarantee, whatever the settings say: `required`, it is never null; `values`, where there are any, are
+    all that it can hold beside null; `minimum` is the least number.
+    """
 
     name: str
     type: pa.DataType
     description: str
+    required: bool = False
+    values: tuple[str, ...] = ()
+    minimum: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +100,9 @@ class Table:
         return pa.schema([pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns])
 
 
-_CUSTOMER = Column("customer_key", TEXT, "The customer whose journey this is; the key of the table customers.")
+_CUSTOMER = Column(
+    "customer_key", TEXT, "The customer whose journey this is; the key of the table customers.", required=True
+)
 _REVENUE = (
     Column(
         "revenue",
@@ -57,8 +110,13 @@ _REVENUE = (
         "Purchases, subscription starts and renewals less refunds; 0 if there are none, null if they are in several currencies.",
     ),
     Column("currency", TEXT, "ISO 4217 code of revenue; null if there is none or several."),
-    Column("revenue_by_currency", MONEY_LIST, "Revenue in each currency, ordered by code."),
+    Column("revenue_by_currency", MONEY_LIST, "Revenue in each currency, ordered by code.", required=True),
 )
+
+_IDENTIFIER_KINDS = ("customer_id", "email", "anonymous_id", "ticket_id", "subscription_id", "order_id")
+_IDENTITY_RULES = (
+    "customer_id", "linked_email", "entity", "email", "device", "shared_email", "anonymous_id", "entity_id",
+)  # fmt: skip
 
 _SESSIONS = Table(
     "sessions",
@@ -66,16 +124,16 @@ _SESSIONS = Table(
     "one session",
     ("session_id",),
     (
-        Column("session_id", TEXT, "`s:` and the event_id of the session's first event."),
+        Column("session_id", TEXT, "`s:` and the event_id of the session's first event.", required=True),
         _CUSTOMER,
         Column("anonymous_id", TEXT, "The device or cookie; null for the customer's events without a device."),
         Column("source_session_id", TEXT, "The session's identifier in the source: the first one that it carries."),
-        Column("started_at", TIME, "Time of the first event, UTC."),
-        Column("ended_at", TIME, "Time of the last event, UTC."),
-        Column("touchpoints", WHOLE, "Number of events in the session."),
+        Column("started_at", TIME, "Time of the first event, UTC.", required=True),
+        Column("ended_at", TIME, "Time of the last event, UTC.", required=True),
+        Column("touchpoints", WHOLE, "Number of events in the session.", required=True, minimum=1),
         Column("entry_channel", TEXT, "The first channel that an event of the session carries."),
-        Column("has_purchase", FLAG, "True if an event of the session is a purchase."),
-        Column("is_truncated", FLAG, "True if the session was cut at 24 hours or 10,000 events."),
+        Column("has_purchase", FLAG, "True if an event of the session is a purchase.", required=True),
+        Column("is_truncated", FLAG, "True if the session was cut at 24 hours or 10,000 events.", required=True),
     ),
 )
 _JOURNEYS = Table(
@@ -85,24 +143,45 @@ _JOURNEYS = Table(
     ("customer_key", "journey_no"),
     (
         _CUSTOMER,
-        Column("journey_no", WHOLE, "1, 2, ... in the customer."),
-        Column("started_at", TIME, "Time of the first touchpoint, UTC."),
+        Column("journey_no", WHOLE, "1, 2, ... in the customer.", required=True, minimum=1),
+        Column("started_at", TIME, "Time of the first touchpoint, UTC.", required=True),
         Column("ended_at", TIME, "Time of the outcome, or of the last touchpoint before the silence; null while open."),
         Column(
             "status",
             TEXT,
             "closed (an outcome), abandoned (silence after consideration), ended (silence, nothing sought) or open (the "
             "data ends first).",
+            required=True,
+            values=("closed", "abandoned", "ended", "open"),
         ),
-        Column("outcome", TEXT, "order, subscription_started, renewal, renewal_declined, cancellation, account_closed; or null."),
+        Column(
+            "outcome",
+            TEXT,
+            "order, subscription_started, renewal, renewal_declined, cancellation, account_closed; or null.",
+            values=("order", "subscription_started", "renewal", "renewal_declined", "cancellation", "account_closed"),
+        ),
         Column("stage_path", TEXT, "The stages in order, a run of one stage written once, joined with ` > `."),
         Column("channel_path", TEXT, "The channels in order, a run of one channel written once, joined with ` > `."),
-        Column("touchpoints", WHOLE, "Number of touchpoints, later lines and refunds of its order included."),
-        Column("sessions", WHOLE, "Number of sessions that have a touchpoint in the journey."),
-        Column("friction_points", WHOLE, "Number of friction points whose first event lies in the journey."),
+        Column(
+            "touchpoints",
+            WHOLE,
+            "Number of touchpoints, later lines and refunds of its order included.",
+            required=True,
+            minimum=1,
+        ),
+        Column(
+            "sessions", WHOLE, "Number of sessions that have a touchpoint in the journey.", required=True, minimum=0
+        ),
+        Column(
+            "friction_points",
+            WHOLE,
+            "Number of friction points whose first event lies in the journey.",
+            required=True,
+            minimum=0,
+        ),
         *_REVENUE,
     ),
-)  # fmt: skip
+)
 _JOURNEY_STAGES = Table(
     "journey_stages",
     "Maximal runs of one stage of a customer.",
@@ -110,17 +189,35 @@ _JOURNEY_STAGES = Table(
     ("customer_key", "stage_no"),
     (
         _CUSTOMER,
-        Column("stage_no", WHOLE, "1, 2, ... in the customer."),
-        Column("stage", TEXT, "awareness, consideration, purchase, onboarding, usage, loyalty, advocacy, service or churned."),
-        Column("entered_at", TIME, "When the customer entered the stage, UTC; a lapse or an unrenewed term has its own date."),
+        Column("stage_no", WHOLE, "1, 2, ... in the customer.", required=True, minimum=1),
+        Column(
+            "stage",
+            TEXT,
+            "awareness, consideration, purchase, onboarding, usage, loyalty, advocacy, service or churned.",
+            required=True,
+        ),
+        Column(
+            "entered_at",
+            TIME,
+            "When the customer entered the stage, UTC; a lapse or an unrenewed term has its own date.",
+            required=True,
+        ),
         Column("left_at", TIME, "When the next stage was entered; null while the customer is in it."),
         Column("next_stage", TEXT, "The stage entered next; null while the customer is in it."),
-        Column("duration_s", WHOLE, "Seconds from entered_at to left_at, cut to whole seconds; null while open."),
-        Column("touchpoints", WHOLE, "Number of touchpoints in the run; 0 where a lapse stands alone."),
-        Column("sessions", WHOLE, "Number of sessions that have a touchpoint in the run."),
-        Column("is_open", FLAG, "True for the stage that the customer is in when the data ends."),
+        Column(
+            "duration_s", WHOLE, "Seconds from entered_at to left_at, cut to whole seconds; null while open.", minimum=0
+        ),
+        Column(
+            "touchpoints",
+            WHOLE,
+            "Number of touchpoints in the run; 0 where a lapse stands alone.",
+            required=True,
+            minimum=0,
+        ),
+        Column("sessions", WHOLE, "Number of sessions that have a touchpoint in the run.", required=True, minimum=0),
+        Column("is_open", FLAG, "True for the stage that the customer is in when the data ends.", required=True),
     ),
-)  # fmt: skip
+)
 _CUSTOMERS = Table(
     "customers",
     "Everyone who left a touchpoint, known or not.",
@@ -128,21 +225,21 @@ _CUSTOMERS = Table(
     ("customer_key",),
     (
         _CUSTOMER,
-        Column("is_known", FLAG, "True if the key comes from a customer_id or an e-mail."),
-        Column("first_seen_at", TIME, "Time of the first touchpoint, UTC."),
-        Column("last_seen_at", TIME, "Time of the last touchpoint, UTC."),
+        Column("is_known", FLAG, "True if the key comes from a customer_id or an e-mail.", required=True),
+        Column("first_seen_at", TIME, "Time of the first touchpoint, UTC.", required=True),
+        Column("last_seen_at", TIME, "Time of the last touchpoint, UTC.", required=True),
         Column("first_channel", TEXT, "The first channel that a touchpoint carries."),
         Column("current_stage", TEXT, "The stage at as-of; null if no touchpoint ever gave one."),
-        Column("touchpoints", WHOLE, "Number of touchpoints."),
-        Column("sessions", WHOLE, "Number of sessions."),
-        Column("journeys", WHOLE, "Number of journeys."),
-        Column("friction_points", WHOLE, "Number of friction points."),
-        Column("tickets", WHOLE, "Number of support tickets opened."),
-        Column("orders", WHOLE, "Number of distinct orders (order_id within its source)."),
+        Column("touchpoints", WHOLE, "Number of touchpoints.", required=True, minimum=1),
+        Column("sessions", WHOLE, "Number of sessions.", required=True, minimum=0),
+        Column("journeys", WHOLE, "Number of journeys.", required=True, minimum=1),
+        Column("friction_points", WHOLE, "Number of friction points.", required=True, minimum=0),
+        Column("tickets", WHOLE, "Number of support tickets opened.", required=True, minimum=0),
+        Column("orders", WHOLE, "Number of distinct orders (order_id within its source).", required=True, minimum=0),
         Column("first_order_at", TIME, "Time of the first line of the first order, UTC."),
         Column("last_order_at", TIME, "Time of the first line of the last order, UTC."),
         *_REVENUE,
-        Column("is_subscriber", FLAG, "True if a subscription is active at as-of."),
+        Column("is_subscriber", FLAG, "True if a subscription is active at as-of.", required=True),
         Column("churned_at", TIME, "When the customer churned or lapsed, if that is the state at as-of; else null."),
         Column("churn_reason", TEXT, "The reason given with the churn; `lapsed` or `term_ended` where time gave it."),
     ),
@@ -153,23 +250,29 @@ _TICKETS = Table(
     "one ticket in its source",
     ("source", "ticket_id"),
     (
-        Column("ticket_id", TEXT, "Identifier of the ticket in its source."),
+        Column("ticket_id", TEXT, "Identifier of the ticket in its source.", required=True),
         Column("source", TEXT, "The source that names the ticket; null where events name none."),
         _CUSTOMER,
-        Column("opened_at", TIME, "Time of the first ticket_opened, UTC."),
+        Column("opened_at", TIME, "Time of the first ticket_opened, UTC.", required=True),
         Column("first_response_at", TIME, "First public reply by an agent after the opening; a bot's reply is none."),
         Column("first_resolved_at", TIME, "First resolution after the opening."),
         Column("last_resolved_at", TIME, "Last resolution."),
-        Column("reopens", WHOLE, "Number of reopenings."),
-        Column("agent_replies", WHOLE, "Number of public replies by agents."),
-        Column("first_response_s", WHOLE, "Seconds from opened_at to first_response_at, cut to whole seconds."),
-        Column("resolution_s", WHOLE, "Seconds from opened_at to first_resolved_at, cut to whole seconds."),
-        Column("full_resolution_s", WHOLE, "Seconds from opened_at to last_resolved_at, cut to whole seconds."),
+        Column("reopens", WHOLE, "Number of reopenings.", required=True, minimum=0),
+        Column("agent_replies", WHOLE, "Number of public replies by agents.", required=True, minimum=0),
+        Column(
+            "first_response_s", WHOLE, "Seconds from opened_at to first_response_at, cut to whole seconds.", minimum=0
+        ),
+        Column("resolution_s", WHOLE, "Seconds from opened_at to first_resolved_at, cut to whole seconds.", minimum=0),
+        Column(
+            "full_resolution_s", WHOLE, "Seconds from opened_at to last_resolved_at, cut to whole seconds.", minimum=0
+        ),
         Column("topic", TEXT, "Topic given at the opening."),
         Column("priority", TEXT, "Priority given at the opening."),
         Column("team", TEXT, "Team given at the opening."),
-        Column("is_self_service", FLAG, "True for a chatbot or FAQ."),
-        Column("is_open", FLAG, "True if the last of opening, resolution and reopening is not a resolution."),
+        Column("is_self_service", FLAG, "True for a chatbot or FAQ.", required=True),
+        Column(
+            "is_open", FLAG, "True if the last of opening, resolution and reopening is not a resolution.", required=True
+        ),
     ),
 )
 _SUBSCRIPTIONS = Table(
@@ -178,39 +281,59 @@ _SUBSCRIPTIONS = Table(
     "one subscription in its source",
     ("source", "subscription_id"),
     (
-        Column("subscription_id", TEXT, "Identifier of the subscription in its source."),
+        Column("subscription_id", TEXT, "Identifier of the subscription in its source.", required=True),
         Column("source", TEXT, "The source that names the subscription; null where events name none."),
         _CUSTOMER,
-        Column("started_at", TIME, "Time of the first subscription_started (or, without one, the first event), UTC."),
+        Column(
+            "started_at",
+            TIME,
+            "Time of the first subscription_started (or, without one, the first event), UTC.",
+            required=True,
+        ),
         Column(
             "ended_at",
             TIME,
             "Cancellation effective, renewal declined, account closed, or the end of a term that does not renew by itself "
             "and stayed unrenewed for 7 days; null while active.",
         ),
-        Column("status", TEXT, "active, cancelled, declined, account_closed or expired."),
+        Column(
+            "status",
+            TEXT,
+            "active, cancelled, declined, account_closed or expired.",
+            required=True,
+            values=("active", "cancelled", "declined", "account_closed", "expired"),
+        ),
         Column("plan", TEXT, "The last plan named."),
-        Column("mrr", MONEY, "The last amount divided by its period in months, rounded half up to 4 digits."),
+        Column(
+            "mrr", MONEY, "The last amount divided by its period in months, rounded half up to 4 digits.", minimum=0
+        ),
         Column("currency", TEXT, "ISO 4217 code of mrr."),
-        Column("renewals", WHOLE, "Number of renewals with the outcome renewed."),
+        Column("renewals", WHOLE, "Number of renewals with the outcome renewed.", required=True, minimum=0),
         Column("term_ends_at", TIME, "End of the last paid term: its start and period_months calendar months."),
-        Column("auto_renews", FLAG, "True if a term renews by itself."),
+        Column("auto_renews", FLAG, "True if a term renews by itself.", required=True),
         Column("cancelled_reason", TEXT, "The reason given with the end."),
         Column("is_voluntary", FLAG, "Whether the customer wanted the end, as the cancellation says."),
     ),
-)  # fmt: skip
+)
 _STAGE_TRANSITIONS = Table(
     "stage_transitions",
     "How often customers go from one stage to the next, and how long they were in it.",
     "one pair of stages",
     ("from_stage", "to_stage"),
     (
-        Column("from_stage", TEXT, "The stage that was left; `(start)` for a customer's first stage."),
-        Column("to_stage", TEXT, "The stage that was entered; `(open)` where the customer still is in from_stage."),
-        Column("transitions", WHOLE, "Number of such transitions."),
-        Column("customers", WHOLE, "Number of customers with such a transition."),
-        Column("total_duration_s", WHOLE, "Seconds spent in from_stage, summed; open stages are not counted."),
-        Column("mean_duration_s", REAL, "total_duration_s / transitions; null for open stages and starts."),
+        Column("from_stage", TEXT, "The stage that was left; `(start)` for a customer's first stage.", required=True),
+        Column(
+            "to_stage",
+            TEXT,
+            "The stage that was entered; `(open)` where the customer still is in from_stage.",
+            required=True,
+        ),
+        Column("transitions", WHOLE, "Number of such transitions.", required=True, minimum=1),
+        Column("customers", WHOLE, "Number of customers with such a transition.", required=True, minimum=1),
+        Column(
+            "total_duration_s", WHOLE, "Seconds spent in from_stage, summed; open stages are not counted.", minimum=0
+        ),
+        Column("mean_duration_s", REAL, "total_duration_s / transitions; null for open stages and starts.", minimum=0),
     ),
 )
 _FRICTION_POINTS = Table(
@@ -219,18 +342,20 @@ _FRICTION_POINTS = Table(
     "one friction point",
     ("friction_id",),
     (
-        Column("friction_id", TEXT, "Made from the kind and what it happened on: the same in every run."),
+        Column(
+            "friction_id", TEXT, "Made from the kind and what it happened on: the same in every run.", required=True
+        ),
         _CUSTOMER,
-        Column("area", TEXT, "web, product, billing, support or journey."),
-        Column("kind", TEXT, "The friction kind; `parcours metrics` explains each."),
+        Column("area", TEXT, "web, product, billing, support or journey.", required=True),
+        Column("kind", TEXT, "The friction kind; `parcours metrics` explains each.", required=True),
         Column("subject", TEXT, "What it happened on: a page path, feature, provider or team."),
         Column("stage", TEXT, "The customer's stage at the first event."),
-        Column("journey_no", WHOLE, "The journey of the first event."),
-        Column("started_at", TIME, "Time of the first event, UTC."),
+        Column("journey_no", WHOLE, "The journey of the first event.", required=True, minimum=1),
+        Column("started_at", TIME, "Time of the first event, UTC.", required=True),
         Column("ended_at", TIME, "Time of the last event, UTC."),
-        Column("n_events", WHOLE, "Number of events that make the point."),
-        Column("event_ids", pa.list_(TEXT), "The first ten of them, in order."),
-        Column("minutes_lost", MONEY, "Minutes that the customer lost, where the kind can tell; 4 digits."),
+        Column("n_events", WHOLE, "Number of events that make the point.", required=True, minimum=1),
+        Column("event_ids", pa.list_(TEXT), "The first ten of them, in order.", required=True),
+        Column("minutes_lost", MONEY, "Minutes that the customer lost, where the kind can tell; 4 digits.", minimum=0),
         Column("next_outcome", TEXT, "The outcome of the journey, if it came after the point."),
     ),
 )
@@ -240,20 +365,32 @@ _LIFECYCLE_METRICS = Table(
     "one metric, period, segment and currency",
     ("metric", "period_kind", "period_start", "segment", "segment_value", "currency"),
     (
-        Column("metric", TEXT, "Name in the metric dictionary: `parcours metrics NAME` explains it."),
-        Column("period_kind", TEXT, "all or month."),
+        Column("metric", TEXT, "Name in the metric dictionary: `parcours metrics NAME` explains it.", required=True),
+        Column("period_kind", TEXT, "all or month.", required=True, values=("all", "month")),
         Column("period_start", DATE, "First day of the period in the setting `timezone`; null for `all`."),
         Column("period_end", DATE, "The day after the period's last one; null for `all`."),
-        Column("segment", TEXT, "The segment's name; `all` for everyone."),
+        Column("segment", TEXT, "The segment's name; `all` for everyone.", required=True),
         Column("segment_value", TEXT, "The segment's value; null for everyone."),
         Column("currency", TEXT, "ISO 4217 code where the metric is money; else null."),
         Column("numerator", MONEY_SUM, "The count or sum above the line (of times: seconds); null for quantiles."),
         Column("denominator", MONEY_SUM, "The count below the line; null for counts, sums and quantiles."),
         Column("value", REAL, "numerator / denominator in the unit, divided once; null where the denominator is 0."),
-        Column("unit", TEXT, "ratio, points, customers, visitors, orders, currency, minutes or hours."),
-        Column("n", WHOLE, "Number of observations behind the value."),
-        Column("method", TEXT, "exact, or buckets (half a per cent wide) for quantiles of more than 100,000 values."),
-        Column("status", TEXT, "final, or provisional while the period is not over or late outcomes can still arrive."),
+        Column("unit", TEXT, "ratio, points, customers, visitors, orders, currency, minutes or hours.", required=True),
+        Column("n", WHOLE, "Number of observations behind the value.", required=True, minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for quantiles of more than 100,000 values.",
+            required=True,
+            values=("exact", "buckets"),
+        ),
+        Column(
+            "status",
+            TEXT,
+            "final, or provisional while the period is not over or late outcomes can still arrive.",
+            required=True,
+            values=("final", "provisional"),
+        ),
     ),
 )
 _IDENTITY_MAP = Table(
@@ -262,12 +399,20 @@ _IDENTITY_MAP = Table(
     "one identifier of a customer",
     ("customer_key", "identifier_kind", "identifier"),
     (
-        Column("identifier_kind", TEXT, "customer_id, email, anonymous_id, ticket_id, subscription_id or order_id."),
-        Column("identifier", TEXT, "The identifier; of a ticket, subscription or order `<source>:<id>`."),
+        Column(
+            "identifier_kind",
+            TEXT,
+            "customer_id, email, anonymous_id, ticket_id, subscription_id or order_id.",
+            required=True,
+            values=_IDENTIFIER_KINDS,
+        ),
+        Column(
+            "identifier", TEXT, "The identifier; of a ticket, subscription or order `<source>:<id>`.", required=True
+        ),
         _CUSTOMER,
-        Column("valid_from", TIME, "Time of the customer's first event that carries it, UTC."),
-        Column("valid_to", TIME, "Time of the customer's last event that carries it, UTC."),
-        Column("n_events", WHOLE, "Number of the customer's events that carry it."),
+        Column("valid_from", TIME, "Time of the customer's first event that carries it, UTC.", required=True),
+        Column("valid_to", TIME, "Time of the customer's last event that carries it, UTC.", required=True),
+        Column("n_events", WHOLE, "Number of the customer's events that carry it.", required=True, minimum=1),
     ),
 )
 IDENTITY_DECISIONS = Table(
@@ -276,67 +421,192 @@ IDENTITY_DECISIONS = Table(
     "one identifier",
     ("kind", "identifier"),
     (
-        Column("kind", TEXT, "customer_id, email, anonymous_id, ticket_id, subscription_id or order_id."),
-        Column("identifier", TEXT, "The identifier; the value itself where it means nobody."),
-        Column("decision", TEXT, "refused (it links nothing) or ignored (taken as absent)."),
+        Column(
+            "kind",
+            TEXT,
+            "customer_id, email, anonymous_id, ticket_id, subscription_id or order_id.",
+            required=True,
+            values=_IDENTIFIER_KINDS,
+        ),
+        Column("identifier", TEXT, "The identifier; the value itself where it means nobody.", required=True),
+        Column(
+            "decision",
+            TEXT,
+            "refused (it links nothing) or ignored (taken as absent).",
+            required=True,
+            values=("refused", "ignored"),
+        ),
         Column(
             "reason",
             TEXT,
             "shared_email (several customer_ids), kiosk (more customers than `max_customers_per_device`) or means_nobody.",
+            required=True,
+            values=("shared_email", "kiosk", "means_nobody"),
         ),
-        Column("n_customers", WHOLE, "Customers that the e-mail or device was seen with; null where it was ignored."),
-        Column("n_events", WHOLE, "Number of accepted events that carry it."),
+        Column(
+            "n_customers",
+            WHOLE,
+            "Customers that the e-mail or device was seen with; null where it was ignored.",
+            minimum=2,
+        ),
+        Column("n_events", WHOLE, "Number of accepted events that carry it.", required=True, minimum=1),
     ),
-)  # fmt: skip
+)
 _QUARANTINE = Table(
     "quarantine",
     "Records and events that broke a rule, with every rule they broke.",
     "one event, or one unreadable record",
     ("source", "file", "position", "event_id"),
     (
-        Column("run_id", TEXT, "The run that quarantined it."),
-        Column("source", TEXT, "The source description it was read with; `events` for Parcours' own format."),
-        Column("file", TEXT, "The input file."),
-        Column("position", WHOLE, "Byte offset of the record in the uncompressed file, or its row number in Parquet."),
+        Column("run_id", TEXT, "The run that quarantined it.", required=True),
+        Column(
+            "source", TEXT, "The source description it was read with; `events` for Parcours' own format.", required=True
+        ),
+        Column("file", TEXT, "The input file.", required=True),
+        Column(
+            "position",
+            WHOLE,
+            "Byte offset of the record in the uncompressed file, or its row number in Parquet.",
+            required=True,
+            minimum=0,
+        ),
         Column("raw", TEXT, "The record's text, at most `quarantine_raw_cap` bytes (default 4096) of it."),
-        Column("raw_bytes", WHOLE, "Length of the whole record in bytes."),
+        Column("raw_bytes", WHOLE, "Length of the whole record in bytes.", minimum=0),
         Column("event_id", TEXT, "The event's identifier, if it could be read."),
         Column("event_type", TEXT, "The event's type, if it could be read."),
-        Column("errors", QUARANTINE_ERRORS, "Every broken rule: code, path, what was expected, what was observed."),
+        Column(
+            "errors",
+            QUARANTINE_ERRORS,
+            "Every broken rule: code, path, what was expected, what was observed.",
+            required=True,
+        ),
     ),
 )
 _RUNS = Table(
     "runs",
-    "The run that is published, with the sums that prove that nothing is lost.",
+    "All runs of the lake, with the sums that prove that nothing was lost.",
     "one run",
     ("run_id",),
     (
-        Column("run_id", TEXT, "Unique for each attempt."),
-        Column("started_at", TIME, "When the run started, UTC."),
-        Column("finished_at", TIME, "When its tables were whole, UTC."),
+        Column("run_id", TEXT, "Unique for each attempt.", required=True),
+        Column("started_at", TIME, "When the run started, UTC.", required=True),
+        Column(
+            "finished_at",
+            TIME,
+            "When its tables were whole, UTC; null while it is running, and of one that failed before.",
+        ),
         Column("as_of", TIME, "The run's `now`: events after it are left to a later run."),
-        Column("status", TEXT, "published."),
-        Column("records_in", WHOLE, "records_mapped + records_skipped + records_unreadable."),
-        Column("records_mapped", WHOLE, "Records that gave one event or more."),
-        Column("records_skipped", WHOLE, "Records that a source description's SELECT left out."),
-        Column("records_unreadable", WHOLE, "Records that could not be read; they are in quarantine."),
-        Column("events_in", WHOLE, "touchpoints + duplicates + quarantined + after_as_of + excluded."),
-        Column("touchpoints", WHOLE, "Accepted events."),
-        Column("duplicates", WHOLE, "Further copies of an event_id."),
-        Column("quarantined", WHOLE, "Events that broke a rule."),
-        Column("after_as_of", WHOLE, "Events after as_of."),
-        Column("excluded", WHOLE, "Events that the setting `exclude` left out."),
+        Column(
+            "status",
+            TEXT,
+            "running; failed (it could not go on) or died (it ended without a word); refused (by the audit); accepted "
+            "(audited, not published) or published.",
+            required=True,
+            values=("running", "failed", "died", "refused", "accepted", "published"),
+        ),
+        Column("message", TEXT, "Why the run failed or was refused; null else."),
+        Column("published_at", TIME, "When it was published, UTC; null if it never was."),
+        Column(
+            "published_by",
+            TEXT,
+            "run (its audit let it pass) or person; null if it never was published.",
+            values=("run", "person"),
+        ),
+        Column("publisher", TEXT, "The person who published it, by the operating system's name; null if none did."),
+        Column("reason", TEXT, "The reason that the person who published it gave."),
+        Column("removed_at", TIME, "When its tables were removed to make room, UTC; null while they are there."),
+        Column("customers", WHOLE, "Number of customers.", minimum=0),
+        Column("seconds", REAL, "Wall time from the start until its tables were whole.", minimum=0),
+        Column("audit_failures", WHOLE, "Number of critical expectations that were not met.", minimum=0),
+        Column("audit_warnings", WHOLE, "Number of other expectations that were not met.", minimum=0),
+        Column("inputs", WHOLE, "Number of input files.", minimum=0),
+        Column("input_bytes", WHOLE, "Bytes of the input files, as they lie there.", minimum=0),
+        Column("records_in", WHOLE, "records_mapped + records_skipped + records_unreadable.", minimum=0),
+        Column("records_mapped", WHOLE, "Records that gave one event or more.", minimum=0),
+        Column("records_skipped", WHOLE, "Records that a source description's SELECT left out.", minimum=0),
+        Column("records_unreadable", WHOLE, "Records that could not be read; they are in quarantine.", minimum=0),
+        Column("events_in", WHOLE, "touchpoints + duplicates + quarantined + after_as_of + excluded.", minimum=0),
+        Column("touchpoints", WHOLE, "Accepted events.", minimum=0),
+        Column("duplicates", WHOLE, "Further copies of an event_id.", minimum=0),
+        Column("quarantined", WHOLE, "Events that broke a rule.", minimum=0),
+        Column("after_as_of", WHOLE, "Events after as_of.", minimum=0),
+        Column("excluded", WHOLE, "Events that the setting `exclude` left out.", minimum=0),
         Column("version", TEXT, "The version of Parcours."),
         Column("settings", TEXT, "The settings of the run, as JSON."),
     ),
 )
+_AUDIT_RESULTS = Table(
+    "audit_results",
+    "What the audit of each run found, expectation by expectation.",
+    "one expectation of a run",
+    ("run_id", "table_name", "rule"),
+    (
+        Column("run_id", TEXT, "The run that was audited.", required=True),
+        Column("table_name", TEXT, "The table, or the measure made for the audit, that was looked at.", required=True),
+        Column("rule", TEXT, "Name of the rule, unique in its table.", required=True),
+        Column("expectation", TEXT, "Great Expectations' name of the kind of expectation.", required=True),
+        Column("column_name", TEXT, "The column that the rule is about; null where it is about rows."),
+        Column(
+            "severity",
+            TEXT,
+            "critical (not met, the run is not published), warning (it is, and the operator is told) or info.",
+            required=True,
+            values=("critical", "warning", "info"),
+        ),
+        Column("success", FLAG, "True if the expectation was met.", required=True),
+        Column("observed", TEXT, "What was observed, such as the number of wrong rows or the greatest value."),
+        Column("unexpected", WHOLE, "Number of wrong rows or values; null where nothing is counted.", minimum=0),
+        Column("says", TEXT, "What must hold, in a sentence.", required=True),
+        Column("expected", TEXT, "The expectation's arguments, as JSON, the limits filled in."),
+        Column(
+            "part",
+            TEXT,
+            "generated (from the schemas), written (by hand) or user (a suite of the user's own).",
+            required=True,
+            values=("generated", "written", "user"),
+        ),
+        Column("error", TEXT, "Why the expectation could not be evaluated; null if it was."),
+        Column("sample", TEXT, "Up to five of the wrong rows, as JSON; null if the expectation was met."),
+    ),
+)
+_RUN_MEASURES = Table(
+    "run_measures",
+    "What the audit of later runs compares them with: rows, newest events and shares of each run.",
+    "one measure of a run",
+    ("run_id", "measure", "table_name", "column_name", "source"),
+    (
+        Column("run_id", TEXT, "The run that was measured.", required=True),
+        Column("as_of", TIME, "The run's as_of.", required=True),
+        Column(
+            "measure",
+            TEXT,
+            "rows (of a table), events and newest_event (of a source, seconds since 1970 UTC), null_share (of a column) or "
+            "quarantine_share (of a source).",
+            required=True,
+            values=("rows", "events", "newest_event", "null_share", "quarantine_share"),
+        ),
+        Column("table_name", TEXT, "The table measured.", required=True),
+        Column("column_name", TEXT, "The column measured; null where the measure is of rows."),
+        Column(
+            "source",
+            TEXT,
+            "Of events and newest_event the events' source, empty where they name none; of quarantine_share the source "
+            "description they were read with; else null.",
+        ),
+        Column("value", REAL, "The measure.", required=True),
+    ),
+)
+#: Tables that are kept beside the runs, over all of them; the others belong to one run each.
+HISTORY = ("runs", "audit_results", "run_measures")
+HISTORY_TABLES: Mapping[str, Table] = {table.name: table for table in (_RUNS, _AUDIT_RESULTS, _RUN_MEASURES)}
 
 
 def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _TICKETS, _SUBSCRIPTIONS,
-        _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE, _RUNS,
+        _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
+        _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,
     )  # fmt: skip
     return {table.name: table for table in everything}
 
@@ -346,7 +616,7 @@ def _touchpoints(contracts: Contracts) -> Table:
 
     def column(name: str) -> Column:
         field = contracts.fields[name]
-        return Column(name, field.arrow, field.description)
+        return Column(name, field.arrow, field.description, **_guaranteed(contracts, name))
 
     return Table(
         "touchpoints",
@@ -355,14 +625,16 @@ def _touchpoints(contracts: Contracts) -> Table:
         ("customer_key", "seq"),
         (
             _CUSTOMER,
-            Column("seq", WHOLE, "1, 2, ... in the customer, by (occurred_at, event_id)."),
+            Column("seq", WHOLE, "1, 2, ... in the customer, by (occurred_at, event_id).", required=True, minimum=1),
             *(column(name) for name in contracts.envelope),
-            Column("is_known", FLAG, "True if customer_key comes from a customer_id or an e-mail."),
+            Column("is_known", FLAG, "True if customer_key comes from a customer_id or an e-mail.", required=True),
             Column(
                 "identity_rule",
                 TEXT,
                 "How the event found its customer: customer_id, linked_email, entity, email, device, shared_email, "
                 "anonymous_id or entity_id.",
+                required=True,
+                values=_IDENTITY_RULES,
             ),
             Column(
                 "ignored_identifiers",
@@ -370,9 +642,26 @@ def _touchpoints(contracts: Contracts) -> Table:
                 "Identifiers that were sent with a value that means nobody, as JSON; else null.",
             ),
             Column("session_id", TEXT, "The session of the event; null for types that are no session events."),
-            Column("journey_no", WHOLE, "The journey of the event in the customer."),
+            Column("journey_no", WHOLE, "The journey of the event in the customer.", required=True, minimum=1),
             Column("stage", TEXT, "The customer's stage with this event; null before any event that gives one."),
             *(column(name) for name in contracts.own_fields),
             Column("extra", TEXT, "Fields that the event's contract does not know, as JSON."),
         ),
     )
+
+
+def _guaranteed(contracts: Contracts, name: str) -> dict[str, Any]:
+    """What holds of a field whatever the event's type and version: those that do not know it leave it null."""
+    rules = [rule for c in contracts.contracts if (rule := contracts.property_of(c, name)) is not None]
+    always = len(rules) == len(contracts.contracts) and all(r.required or r.default is not None for r in rules)
+    bounds = [r.exclusive_minimum if r.minimum is None else r.minimum for r in rules]
+    values = [value for r in rules for value in r.enum or ()] if all(r.enum for r in rules) else []
+    if name == "event_type":
+        values = list(contracts.event_types)
+    elif name == "schema_version":
+        values = sorted({c.version for c in contracts.contracts})
+    return {
+        "required": always,
+        "values": tuple(dict.fromkeys(values)),
+        "minimum": min((b for b in bounds if b is not None), default=None) if None not in bounds else None,
+    }

@@ -21,10 +21,43 @@ What they are made with:
     real_command.py         `parcours` in a process of its own
 """
 
+from collections.abc import Iterator
+from types import TracebackType
+
+import pytest
 from hypothesis import settings
+
+from pipelines.without_pandas import hide_pandas
+
+hide_pandas()  # before a test imports Beam: as the command line does
 
 # The same examples every time: a test that passes must pass again. Others are looked for by
 # make test PYTEST="--hypothesis-profile=explore"
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, database=None)
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_audit_process() -> Iterator[None]:
+    """Runs that a test makes in its own process share one audit process: it takes seconds to start, and serves many."""
+    from pipelines import audit, run  # here, where pandas is hidden
+
+    class SharedAuditor(audit.Auditor):
+        started: "audit.Auditor | None" = None
+
+        def __enter__(self) -> "audit.Auditor":  # type: ignore[override]
+            if SharedAuditor.started is None or SharedAuditor.started.has_ended:
+                SharedAuditor.started = audit.Auditor().__enter__()
+            return SharedAuditor.started
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        ) -> None:
+            pass
+
+    run.Auditor = SharedAuditor  # type: ignore[misc]
+    yield
+    run.Auditor = audit.Auditor  # type: ignore[misc]
+    if SharedAuditor.started is not None:
+        SharedAuditor.started.__exit__(None, None, None)

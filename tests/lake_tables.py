@@ -48,7 +48,7 @@ def _read(manifest: Manifest, folder: Path, name: str) -> pa.Table:
 
 
 def in_order_of_key(lake: str | Path) -> dict[str, bytes]:
-    """Each table but `runs`, less what belongs to the attempt, as the bytes of one file sorted by its key.
+    """Each table of the run, less what belongs to the attempt, as the bytes of one file sorted by its key.
 
     The key decides first and the other columns after it: copies of one bad record have one key in `quarantine`.
     """
@@ -56,7 +56,6 @@ def in_order_of_key(lake: str | Path) -> dict[str, bytes]:
     return {
         name: _as_bytes(table.drop_columns(list(OF_THE_ATTEMPT.get(name, ()))), keys[name])
         for name, table in read_tables(lake).items()
-        if name != "runs"
     }
 
 
@@ -89,6 +88,8 @@ def _difference(data: bytes, other: bytes) -> str:
 
 
 def counts(lake: str | Path) -> dict[str, Any]:
-    """The one row of `runs`."""
-    [row] = read_tables(lake)["runs"].to_pylist()
-    return dict(row)
+    """The row of the published run in `runs`."""
+    opened = Lake(str(lake))
+    row = opened.history.run(opened.published().run_id)
+    assert row is not None
+    return row

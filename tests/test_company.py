@@ -55,6 +55,7 @@ def tables(lake: Path, manifest: dict[str, Any]) -> Tables:
     rows: Tables = {table["name"]: [] for table in manifest["tables"]}
     for file in manifest["files"]:
         rows[file["table"]] += pq.ParquetFile(folder / file["path"]).read().to_pylist()
+    rows["runs"] = pq.ParquetFile(lake / "history" / "runs" / f"{manifest['run_id']}.parquet").read().to_pylist()
     return rows
 
 

@@ -316,6 +316,7 @@ def _published(event: dict[str, Any], customer: dict[str, Any], journey: dict[st
             for table in manifest.tables
             if manifest.paths(table.name)
         }
+        counts = lake.history.run(manifest.run_id)
     for name, where, made in (
         ("touchpoints", {"event_id": EVENT}, event),
         ("customers", {"customer_key": CUSTOMER}, customer),
@@ -326,7 +327,7 @@ def _published(event: dict[str, Any], customer: dict[str, Any], journey: dict[st
         row = row_of(read[name], **where)
         assert row == {column: made.get(column) for column in row}, name
     assert read["lifecycle_metrics"].to_pylist() == metrics.to_pylist()
-    [counts] = read["runs"].to_pylist()
+    assert counts is not None
     return {
         **pick(counts, "records_in", "records_mapped", "records_unreadable", "events_in", "touchpoints", "duplicates",
                "quarantined", "after_as_of"),

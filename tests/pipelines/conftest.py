@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.catalog import write_catalog
 from pipelines.lake import Lake, Run, new_run_id
-from pipelines.manifest import File, Manifest
+from pipelines.manifest import File, Input, Manifest
 from schemas.contracts import load_contracts
 from schemas.tables import Table, tables
 
@@ -73,7 +73,7 @@ class LakeMaker:
             started_at=START,
             as_of=datetime(2026, 11, 1, tzinfo=UTC),
             settings={"timezone": "UTC"},
-            inputs=[{"path": "events.jsonl", "bytes": 100}],
+            inputs=[Input("events.jsonl", "events", 100)],
             tallies=[{"name": "records_in", "source": "events", "code": None, "count": 3}],
         )
 
@@ -81,7 +81,7 @@ class LakeMaker:
         """A whole run, published."""
         run = self.start()
         manifest = self.write_manifest(run, self.write_parts(run))
-        write_catalog(self.lake, run, manifest)
+        write_catalog(self.lake, manifest)
         self.lake.publish(run)
         self.lake.discard_staged(run)
         return run

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import pytest
 
+from pipelines.audit import Audit
 from pipelines.cli import _beam_args, _stoppable, parcours, status_of
 from pipelines.errors import InputError, Refused, UsageError
 from pipelines.progress import Progress
@@ -240,6 +241,8 @@ def result_of(*more: tuple[str, str, str | None, int], published: bool = True) -
         as_of=datetime(2026, 11, 1, tzinfo=UTC),
         identity_policy="last_auth",
         unlikely_share=0.3,
+        audit=Audit(),
+        removed=(),
         published=published,
         tallies=[dict(zip(("name", "source", "code", "count"), tally, strict=True)) for tally in (*TALLIES, *more)],
         tables={"touchpoints": 1000, "customers": 77},
@@ -334,8 +337,13 @@ def test_a_share_is_unlikely_beside_the_mean_and_above_a_fifth_always(customers:
 
 
 def test_a_run_that_is_not_published_says_so_and_offers_no_query() -> None:
-    shown = render(result_of(published=False))
+    result = result_of(published=False)
+    shown = render(result)
     assert "NOT published" in shown and "Next:" not in shown
+    result.audit = Audit(({"success": True, "severity": "critical", "error": None},))
+    assert f"Next: parcours publish --lake '/data/my lake' {result.run_id}" in render(result)
+    result.audit = Audit(({"success": False, "severity": "critical", "error": None},))
+    assert "1 forbid publication" in render(result) and "Next:" not in render(result)
 
 
 def test_a_check_shows_each_code_with_an_example_that_cannot_harm_the_terminal() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from pipelines.catalog import connect
 from pipelines.errors import Refused, UsageError
+from pipelines.housekeeping import recover
 from pipelines.lake import Lake, new_run_id
 from pipelines.manifest import sql_type
 from pipelines.stores import store_for
@@ -60,7 +61,7 @@ def test_the_manifest_tells_everything_and_reads_back_the_same(lake_maker: Any) 
     written = lake_maker.write_manifest(run, lake_maker.write_parts(run))
     assert lake_maker.lake.manifest(run.run_id) == written
     assert written.rows["touchpoints"] == 3 and written.rows["customers"] == 0
-    assert written.settings == {"timezone": "UTC"} and written.inputs[0]["bytes"] == 100
+    assert written.settings == {"timezone": "UTC"} and written.inputs[0].bytes == 100
     assert [file.path for file in written.files] == [
         "touchpoints/part-0-a.parquet",
         "touchpoints/part-1-b.parquet",
@@ -129,9 +130,9 @@ def test_the_next_writer_removes_what_a_killed_one_left(lake_maker: Any) -> None
     published = lake_maker.publish()
     dead = lake_maker.start()
     lake_maker.write_parts(dead)
-    assert lake_maker.lake.drop_dead_runs() == []  # not without the lock
+    assert recover(lake_maker.lake) == []  # not without the lock
     with lake_maker.lake.lock("next"):
-        assert lake_maker.lake.drop_dead_runs() == [dead.run_id]
+        assert recover(lake_maker.lake) == [dead.run_id]
     assert [path.name for path in Path(lake_maker.lake.path, "runs").iterdir()] == [published.run_id]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pyarrow as pa
 import pytest
 
 from schemas.contracts import load_contracts
-from schemas.tables import MONEY, MONEY_LIST, MONEY_SUM, TIME, Table, tables
+from schemas.tables import HISTORY, MONEY, MONEY_LIST, MONEY_SUM, TIME, Column, Table, sql_type, tables
 
 TABLES = tables(load_contracts())
 each_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -31,8 +35,10 @@ RELIED_ON = {
     "identity_map": "identifier_kind identifier customer_key valid_from valid_to n_events",
     "identity_decisions": "kind identifier decision reason n_customers",
     "quarantine": "run_id source file raw event_id event_type errors",
-    "runs": "run_id started_at as_of records_in events_in touchpoints duplicates quarantined after_as_of status",
     "stage_transitions": "from_stage to_stage",
+    "runs": "run_id started_at as_of records_in events_in touchpoints duplicates quarantined after_as_of status",
+    "audit_results": "run_id expectation table_name column_name severity success observed",
+    "run_measures": "run_id measure value",
 }
 
 
@@ -80,3 +86,91 @@ def test_columns_carry_their_role_in_their_names(table: Table) -> None:
 def test_a_sum_of_money_cannot_overflow() -> None:
     assert MONEY_SUM.scale == MONEY.scale == MONEY_LIST.value_type.field("amount").type.scale
     assert MONEY_SUM.precision - MONEY.precision >= 19, "2^63 amounts and more"
+
+
+def test_what_is_kept_over_all_runs_stands_last() -> None:
+    assert tuple(TABLES)[-len(HISTORY) :] == HISTORY
+    assert all("run_id" in TABLES[name].key for name in HISTORY)
+
+
+@each_table
+def test_guarantees_go_with_the_types_of_their_columns(table: Table) -> None:
+    for column in table.columns:
+        if column.values:
+            assert pa.types.is_string(column.type), column
+            assert len(column.values) == len(set(column.values)), column
+        if column.minimum is not None:
+            assert (
+                pa.types.is_integer(column.type)
+                or pa.types.is_floating(column.type)
+                or pa.types.is_decimal(column.type)
+            )
+            assert column.minimum >= 0, column
+
+
+@each_table
+def test_closed_sets_are_described(table: Table) -> None:
+    """A set's values stand in the column's description, so that the two cannot part; contracts' fields have enums."""
+    for column in table.columns:
+        if column.values and column.name not in load_contracts().fields:
+            assert all(value in column.description for value in column.values), column
+
+
+def touchpoints_with(folder: Path, *contracts: tuple[str, dict[str, object], list[str]]) -> dict[str, Column]:
+    """The columns of touchpoints with further contracts: (path, properties, required)."""
+    for path, properties, required in contracts:
+        file = folder / path
+        file.parent.mkdir(exist_ok=True)
+        described = {name: {"description": "Ours.", **rule} for name, rule in properties.items()}  # type: ignore[dict-item]
+        file.write_text(
+            json.dumps({"title": file.parent.name, "type": "object", "required": required, "properties": described})
+        )
+    return {column.name: column for column in tables(load_contracts(folder))["touchpoints"].columns}
+
+
+NUMBER = {"type": "number", "x-arrow": "double"}
+TEXT = {"type": "string", "x-arrow": "string"}
+
+
+def test_touchpoints_guarantee_what_all_contracts_say(tmp_path: Path) -> None:
+    columns = touchpoints_with(
+        tmp_path,
+        ("call/1-0-0.json", {"length": NUMBER | {"minimum": 2}, "mood": TEXT | {"enum": ["good", "bad"]}}, ["length"]),
+        (
+            "call/2-0-0.json",
+            {"length": NUMBER | {"exclusiveMinimum": 1}, "mood": TEXT | {"enum": ["bad", "mixed"]}},
+            [],
+        ),
+    )
+    assert columns["length"].minimum == 1
+    assert columns["mood"].values == ("good", "bad", "mixed")
+    assert not columns["length"].required, "events of other types have none"
+    assert "call" in columns["event_type"].values
+    assert columns["schema_version"].values == ("1-0-0", "1-1-0", "2-0-0")
+    shipped = {name for name, column in columns.items() if column.required and name in load_contracts().fields}
+    assert shipped == {"event_id", "event_type", "schema_version", "occurred_at"}
+
+
+def test_touchpoints_guarantee_nothing_that_one_contract_leaves_open(tmp_path: Path) -> None:
+    columns = touchpoints_with(
+        tmp_path,
+        ("call/1-0-0.json", {"load_ms": NUMBER, "kind": TEXT}, []),
+    )
+    assert columns["load_ms"].minimum is None
+    assert columns["kind"].values == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (pa.string(), "VARCHAR"),
+        (TIME, "TIMESTAMP WITH TIME ZONE"),
+        (pa.timestamp("us"), "TIMESTAMP"),
+        (MONEY, "DECIMAL(18,4)"),
+        (pa.dictionary(pa.int32(), pa.string()), "VARCHAR"),
+        (pa.map_(pa.string(), pa.int64()), "MAP(VARCHAR, BIGINT)"),
+        (MONEY_LIST, 'STRUCT("currency" VARCHAR, "amount" DECIMAL(38,4))[]'),
+    ],
+)
+def test_sql_types(kind: pa.DataType, name: str) -> None:
+    assert sql_type(kind) == name

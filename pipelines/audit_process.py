@@ -1,0 +1,255 @@
+"""The audit's own process: reads requests from standard input, a JSON object a line, and answers each with a line.
+
+Request: {lake, run_id, beam_args}. Answer: {results, measures}, or {error, mend, kind}. Started by audit.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import gc
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import timelines
+from pipelines.catalog import connect, quote, text
+from pipelines.errors import ParcoursError, Refused, UsageError
+from pipelines.gx_on_duckdb import GreatExpectations, Outcome
+from pipelines.lake import Lake
+from pipelines.manifest import Manifest
+from pipelines.query import plain
+from pipelines.settings import AuditLimits
+from schemas.contracts import load_contracts
+from schemas.dictionary import load_metrics
+from schemas.suites import Suite, SuiteError, load_suites, measures
+from schemas.tables import Table, tables
+
+#: How many of the last runs a run is compared with.
+_COMPARED = 10
+_LETTERS = 1000
+#: Rows of a table that is held in memory while it is audited.
+_SMALL = 200_000
+_TALLIES = pa.schema([("name", pa.string()), ("source", pa.string()), ("code", pa.string()), ("count", pa.int64())])
+_LIMITS = pa.schema([("name", pa.string()), ("value", pa.float64())])
+_THIS_RUN = pa.schema(
+    [("run_id", pa.string()), ("as_of", pa.timestamp("us", "UTC")), ("started_at", pa.timestamp("us", "UTC"))]
+)
+
+
+def main() -> None:
+    """Serves until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
+    gc.disable()  # it lives for seconds, and a hundred thousand objects of imports are no garbage
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    GreatExpectations(duckdb.connect())  # imported while the pipeline is still at work
+    with contextlib.suppress(BrokenPipeError):
+        for line in sys.stdin:
+            answers.write(json.dumps(_answer(json.loads(line)), ensure_ascii=False) + "\n")
+            answers.flush()
+    sys.stderr.flush()
+    os._exit(0)  # DuckDB's binding would tell at length which of its objects Great Expectations still holds
+
+
+def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        lake = Lake(request["lake"], request["beam_args"])
+        return audit(lake, request["run_id"])
+    except ParcoursError as error:
+        return {"error": error.message, "mend": error.mend, "kind": type(error).__name__}
+    except Exception as error:  # whatever it is, an audit that ends in an error must not let the run pass
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_LETTERS]}"
+        return {
+            "error": f"The audit of run {request.get('run_id')} ended in an error: {reason}.",
+            "mend": "Nothing is published. Look at the run's tables; if they can be read, this is a fault of Parcours.",
+            "kind": Refused.__name__,
+        }
+
+
+def audit(lake: Lake, run_id: str) -> dict[str, Any]:
+    """Holds a run's tables against all suites -> {results, measures}, rows of the tables of these names."""
+    staged = _Staged(lake, lake.manifest(run_id))
+    with contextlib.closing(staged.con):
+        staged.make_given_tables()
+        made = staged.make_measures()
+        suites = staged.suites
+        expectations = GreatExpectations(staged.con)
+        results = []
+        for suite in suites.values():
+            outcomes = expectations.validate(suite.name, suite.expectations, staged.limits, staged.key(suite.name))
+            if len(outcomes) != len(suite.expectations):
+                raise Refused(
+                    f"Of {len(suite.expectations)} expectations of {suite.name}, {len(outcomes)} were looked at."
+                )
+            results += [_result(run_id, suite, *pair) for pair in zip(suite.expectations, outcomes, strict=True)]
+        if not results:
+            raise Refused("There is no expectation to hold the run against.", "Install Parcours again.")
+        now = _rows(staged.con, "from run_measures_now") if "run_measures_now" in made else []
+        as_of = staged.manifest.as_of
+        return {"results": results, "measures": [{"run_id": run_id, "as_of": as_of} | plain(row) for row in now]}
+
+
+class _Staged:
+    """A run that is not yet published, as its audit reads it."""
+
+    def __init__(self, lake: Lake, manifest: Manifest) -> None:
+        self.lake, self.manifest = lake, manifest
+        self.con = connect(lake, manifest.run_id, comments=False)
+        for table in manifest.tables:
+            if table.rows <= _SMALL:  # read once, not once a question
+                self.con.execute(f"create temp table {quote(table.name)} as from main.{quote(table.name)}")
+
+    @cached_property
+    def _tables(self) -> Mapping[str, Table]:
+        return tables(self._contracts)
+
+    @cached_property
+    def _contracts(self) -> Any:
+        return load_contracts(self.manifest.settings.get("contracts"))
+
+    @cached_property
+    def suites(self) -> Mapping[str, Suite]:
+        try:
+            return load_suites(self._contracts, self._tables, self.manifest.settings.get("expectations"))
+        except SuiteError as error:
+            raise UsageError(str(error), "Nothing is published: correct the file, and run the command again.") from None
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """The settings [audit] of the run, those that its version did not know at their defaults."""
+        return AuditLimits().model_dump() | (self.manifest.settings.get("audit") or {})
+
+    def key(self, name: str) -> Sequence[str]:
+        """The columns that name a row to somebody who looks for it: the key of a table, all that a measure has."""
+        if name in self._tables:
+            return self._tables[name].key
+        return [
+            column for (column,) in self.con.execute(f"select column_name from (describe {quote(name)})").fetchall()
+        ]
+
+    def make_given_tables(self) -> None:
+        """What the SQL of the measures reads beside the run's own tables."""
+        run = {
+            "run_id": self.manifest.run_id,
+            "as_of": dt.datetime.fromisoformat(self.manifest.as_of),
+            "started_at": dt.datetime.fromisoformat(self.manifest.started_at),
+        }
+        past = self._past()
+        self._give("tallies", pa.Table.from_pylist([*self.manifest.tallies, *self._replaced_metrics()], _TALLIES))
+        self._give("limits", pa.Table.from_pylist([{"name": n, "value": v} for n, v in self.limits.items()], _LIMITS))
+        self._give("this_run", pa.Table.from_pylist([run], _THIS_RUN))
+        self._give("past_runs", pa.Table.from_pylist(past, _THIS_RUN))
+        self._give("past_measures", self.lake.history.read("run_measures", [row["run_id"] for row in past]))
+        self._give("timeline_breaks", self._timeline_breaks())
+        self.con.execute(f"create temp table footers as {self._footers()}")
+
+    def _replaced_metrics(self) -> list[dict[str, Any]]:
+        """Metrics that the user defines in their own way: the sums of ours need not hold for them."""
+        ours, used = load_metrics(None), load_metrics(self.manifest.settings.get("metrics"))
+        replaced = [name for name, metric in used.items() if name in ours and metric != ours[name]]
+        return [{"name": "replaced_metric", "source": "", "code": name, "count": 1} for name in replaced]
+
+    def make_measures(self) -> list[str]:
+        """The small tables that are audited beside the run's own."""
+        made = measures()
+        for name, sql in made.items():
+            self.con.execute(f"create temp table {quote(name)} as {sql}")
+        return list(made)
+
+    def _give(self, name: str, table: pa.Table) -> None:
+        self.con.register("_given", table)
+        self.con.execute(f"create temp table {quote(name)} as select * from _given")
+        self.con.unregister("_given")
+
+    def _past(self) -> list[dict[str, Any]]:
+        """The last runs that were thought fit to publish, the oldest first."""
+        wanted = [
+            {name: row[name] for name in _THIS_RUN.names}
+            for row in self.lake.history.runs()
+            if row["status"] in ("accepted", "published") and row["run_id"] < self.manifest.run_id
+        ]
+        return wanted[-_COMPARED:]
+
+    def _timeline_breaks(self) -> pa.Table:
+        """Rows of touchpoints that stand out of order; see timelines.py."""
+        checked = []
+        self.con.execute("create temp table places (customer_key varchar)")
+        for path in self.lake.files(self.manifest, "touchpoints"):
+            with self.lake.store.open_read(path) as file:
+                read = pq.ParquetFile(file, read_dictionary=["customer_key"]).read(list(timelines.COLUMNS))
+            one = timelines.check_timelines(read)
+            checked.append(one.breaks)
+            self.con.register("_given", pa.table({"customer_key": one.customers}))
+            self.con.execute("insert into places select customer_key from _given")
+            self.con.unregister("_given")
+        twice = self.con.sql(
+            f"""
+            select
+                'customer_is_in_one_place' as rule, customer_key, null::bigint as seq, 'in ' || count(*) || ' files' as found
+            from places
+            group by customer_key
+            having count(*) > 1
+            limit {timelines.MOST}
+            """
+        ).to_arrow_table()
+        return pa.concat_tables([timelines.BREAKS.empty_table(), *checked, twice.cast(timelines.BREAKS)])
+
+    def _footers(self) -> str:
+        """Rows and nulls of each column, as the Parquet files' footers say: nothing is read for it."""
+        parts = []
+        for table in self.manifest.tables:
+            paths = ", ".join(text(path) for path in self.lake.files(self.manifest, table.name))
+            if paths:
+                parts.append(
+                    f"select {text(table.name)} as table_name, path_in_schema as column_name, "
+                    "sum(num_values)::bigint as rows, sum(stats_null_count)::bigint as nulls "
+                    f"from parquet_metadata([{paths}]) where path_in_schema not like '%, %' group by path_in_schema"
+                )
+        nothing = "select null::varchar as table_name, null::varchar as column_name, null::bigint as rows, null::bigint as nulls"
+        return " union all ".join([f"({nothing} limit 0)", *parts])
+
+
+def _result(run_id: str, suite: Suite, entry: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    kwargs, meta = entry["kwargs"], entry["meta"]
+    columns = kwargs.get("column") or ", ".join(kwargs.get("column_list", ())) or None
+    return {
+        "run_id": run_id,
+        "table_name": suite.name,
+        "rule": meta["rule"],
+        "expectation": entry["type"],
+        "column_name": columns,
+        "severity": entry["severity"],
+        "success": outcome.success,
+        "observed": _text(outcome.observed),
+        "unexpected": outcome.unexpected,
+        "says": meta.get("says"),
+        "expected": _json(kwargs),
+        "part": meta["part"],
+        "error": outcome.error,
+        "sample": _json(list(outcome.sample)) if outcome.sample else None,
+    }
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return (value if isinstance(value, str) else _json(value))[:_LETTERS]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, sort_keys=True)
+
+
+def _rows(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[dict[str, Any]]:
+    return iter(con.sql(sql).to_arrow_table().to_pylist())

@@ -1,0 +1,75 @@
+"""`parcours publish`: a person who has looked at a run decides that it is the one to be read."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.errors import UsageError
+from pipelines.housekeeping import recover
+from pipelines.lake import Lake
+from pipelines.manifest import Manifest
+from pipelines.stores import writing
+
+_PIECE = 4 << 20
+
+
+def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping[str, Any]:
+    """Publishes a run that is whole: refused, staged with --no-publish, or an earlier one; returns its row of `runs`.
+
+    Who decided, when and why is recorded. Each file is read again and held against the manifest first. UsageError if
+    there is no such run, or if its tables are not as they were written.
+    """
+    target = Lake(lake) if isinstance(lake, str) else lake
+    if not target.store.exists(f"{target.path}/runs" if target.store.is_local else target.run(run_id).manifest):
+        raise UsageError(
+            f"There is no run {run_id} in {target.path}.", f"parcours runs --lake {target.path} lists them."
+        )
+    with target.lock(run_id):
+        recover(target)
+        if run_id not in target.run_ids() or not target.is_whole(run_id):
+            raise UsageError(
+                f"The lake {target.path} has no whole run {run_id}.",
+                f"parcours runs --lake {target.path} lists its runs.",
+            )
+        _verify(target, target.manifest(run_id))
+        with writing(target.path):
+            published_at = target.publish(target.run(run_id))
+            return target.history.record(
+                run_id,
+                status="published",
+                published_at=published_at,
+                published_by="person",
+                publisher=_who(),
+                reason=reason,
+            )
+
+
+def _verify(lake: Lake, manifest: Manifest) -> None:
+    """The tables are those that were audited: each file has the bytes that the manifest says."""
+    for file in manifest.files:
+        path = f"{lake.run(file.run_id or manifest.run_id).folder}/{file.path}"
+        digest = hashlib.sha256()
+        try:
+            with lake.store.open_read(path) as stream:
+                while piece := stream.read(_PIECE):
+                    digest.update(piece)
+        except OSError as error:
+            raise UsageError(
+                f"{path}, a file of run {manifest.run_id}, cannot be read: {error.strerror or error}.",
+                "Publish another run, or run parcours run again.",
+            ) from None
+        if digest.hexdigest() != file.sha256:
+            raise UsageError(
+                f"{path} is not as run {manifest.run_id} wrote it: its checksum differs from the manifest's.",
+                "Somebody changed it: publish another run, or run parcours run again.",
+            )
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        return "unknown"

@@ -1,0 +1,135 @@
+-- Customers that disagree with their rows elsewhere. Input: customers and every table with a customer_key; this_run.
+-- Grain: one disagreement of a customer; rule, customer_key, found, expected (what the customer's rows elsewhere say).
+with of_touchpoints as (
+    select
+        customer_key,
+        count(*) as n,
+        min(occurred_at) as first_at,
+        max(occurred_at) as last_at,
+        sum(journey_no) as journey_digest
+    from touchpoints
+    group by customer_key
+),
+of_sessions as (select customer_key, count(*) as n from sessions group by customer_key),
+of_journeys as (
+    select
+        customer_key,
+        count(*) as n,
+        min(started_at) as first_at,
+        sum(journey_no * touchpoints) as journey_digest
+    from journeys
+    group by customer_key
+),
+of_stages as (
+    select customer_key, any_value(stage) filter (where is_open) as current_stage
+    from journey_stages
+    group by customer_key
+),
+of_tickets as (select customer_key, count(*) as n from tickets group by customer_key),
+of_friction as (select customer_key, count(*) as n from friction_points group by customer_key),
+of_subscriptions as (
+    select
+        s.customer_key,
+        bool_or(s.started_at <= r.as_of and (s.ended_at is null or s.ended_at > r.as_of)) as is_subscriber
+    from subscriptions as s
+    cross join this_run as r
+    group by s.customer_key
+),
+keys as (
+    select customer_key, 'touchpoints' as table_name from of_touchpoints
+    union all
+    select customer_key, 'sessions' from of_sessions
+    union all
+    select customer_key, 'journeys' from of_journeys
+    union all
+    select customer_key, 'journey_stages' from of_stages
+    union all
+    select customer_key, 'tickets' from of_tickets
+    union all
+    select customer_key, 'friction_points' from of_friction
+    union all
+    select customer_key, 'subscriptions' from of_subscriptions
+    union all
+    select customer_key, 'identity_map' from (select distinct customer_key from identity_map)
+),
+together as (
+    select
+        c.customer_key,
+        c.touchpoints,
+        coalesce(t.n, 0) as touchpoints_there,
+        c.sessions,
+        coalesce(s.n, 0) as sessions_there,
+        c.journeys,
+        coalesce(j.n, 0) as journeys_there,
+        c.tickets,
+        coalesce(k.n, 0) as tickets_there,
+        c.friction_points,
+        coalesce(f.n, 0) as friction_points_there,
+        c.first_seen_at,
+        c.last_seen_at,
+        t.first_at,
+        t.last_at,
+        j.first_at as first_journey_at,
+        t.journey_digest as digest_of_touchpoints,
+        j.journey_digest as digest_of_journeys,
+        c.current_stage,
+        g.current_stage as open_stage,
+        c.is_subscriber,
+        coalesce(u.is_subscriber, false) as is_subscriber_there
+    from customers as c
+    left join of_touchpoints as t on c.customer_key = t.customer_key
+    left join of_sessions as s on c.customer_key = s.customer_key
+    left join of_journeys as j on c.customer_key = j.customer_key
+    left join of_stages as g on c.customer_key = g.customer_key
+    left join of_tickets as k on c.customer_key = k.customer_key
+    left join of_friction as f on c.customer_key = f.customer_key
+    left join of_subscriptions as u on c.customer_key = u.customer_key
+)
+select 'key_is_a_customer' as rule, k.customer_key, 'in ' || k.table_name as found, 'in customers' as expected
+from keys as k
+where not exists (select 1 from customers as c where c.customer_key = k.customer_key)
+union all
+select 'counts_agree', customer_key, 'touchpoints ' || touchpoints, 'touchpoints ' || touchpoints_there
+from together
+where touchpoints <> touchpoints_there
+union all
+select 'counts_agree', customer_key, 'sessions ' || sessions, 'sessions ' || sessions_there
+from together
+where sessions <> sessions_there
+union all
+select 'counts_agree', customer_key, 'journeys ' || journeys, 'journeys ' || journeys_there
+from together
+where journeys <> journeys_there
+union all
+select 'counts_agree', customer_key, 'tickets ' || tickets, 'tickets ' || tickets_there
+from together
+where tickets <> tickets_there
+union all
+select 'counts_agree', customer_key, 'friction_points ' || friction_points, 'friction_points ' || friction_points_there
+from together
+where friction_points <> friction_points_there
+union all
+select 'times_agree', customer_key, 'first seen ' || first_seen_at, 'first seen ' || coalesce(first_at::varchar, 'never')
+from together
+where first_seen_at is distinct from first_at
+union all
+select 'times_agree', customer_key, 'last seen ' || last_seen_at, 'last seen ' || coalesce(last_at::varchar, 'never')
+from together
+where last_seen_at is distinct from last_at
+union all
+select 'times_agree', customer_key, 'first seen ' || first_seen_at, 'first journey ' || coalesce(first_journey_at::varchar, 'never')
+from together
+where first_seen_at is distinct from first_journey_at
+union all
+select 'state_agrees', customer_key, 'stage ' || coalesce(current_stage, 'none'), 'stage ' || coalesce(open_stage, 'none')
+from together
+where current_stage is distinct from open_stage
+union all
+select 'state_agrees', customer_key, 'is_subscriber ' || is_subscriber, 'is_subscriber ' || is_subscriber_there
+from together
+where is_subscriber <> is_subscriber_there
+union all
+-- of each journey the number times its touchpoints, summed: equal sums, and each touchpoint is counted in its journey
+select 'touchpoints_are_in_their_journeys', customer_key, 'touchpoints say ' || digest_of_touchpoints, 'journeys say ' || digest_of_journeys
+from together
+where digest_of_touchpoints is distinct from digest_of_journeys

@@ -1,0 +1,21 @@
+-- How often a column of touchpoints has no value, against the median of the last runs.
+-- Input: run_measures_now, past_measures, limits. Grain: one column that earlier runs had too;
+-- column_name, share, usual_share, rise, n_past. Left out is a run of too few touchpoints to tell anything.
+with usual as (
+    select column_name, median(value) as share, count(*) as n_past
+    from past_measures
+    where measure = 'null_share' and table_name = 'touchpoints'
+    group by column_name
+)
+select
+    n.column_name,
+    n.value as share,
+    u.share as usual_share,
+    round(n.value - u.share, 9) as rise,
+    u.n_past
+from run_measures_now as n
+join usual as u on n.column_name = u.column_name
+where
+    n.measure = 'null_share' and n.table_name = 'touchpoints'
+    and (select value from run_measures_now where measure = 'rows' and table_name = 'touchpoints')
+        >= (select value from limits where name = 'compared_least_events')

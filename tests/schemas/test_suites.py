@@ -1,0 +1,891 @@
+"""Suites of expectations: each rule lets a right run pass and catches a wrong one; the loader passes nothing over.
+
+The right run is a small one written out below, in DuckDB. Each wrong one is that run with one thing changed. What Great
+Expectations itself makes of the suites is held by the tests of the audit; here its few kinds of expectation are spelled
+out in SQL (`wrong_rows`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from schemas import suites
+from schemas.contracts import load_contracts
+from schemas.suites import PARAMETERS, SEVERITIES, SuiteError, generated_expectations, load_suites, measures, regenerate
+from schemas.tables import HISTORY, tables
+
+CONTRACTS = load_contracts()
+TABLES = tables(CONTRACTS)
+AUDITED = [name for name in TABLES if name not in HISTORY]
+SUITES = load_suites(CONTRACTS, TABLES)
+RULES = [(name, entry["meta"]["rule"], entry) for name, suite in SUITES.items() for entry in suite.expectations]
+LIMITS = {
+    "quarantine_warn_share": 0.02,
+    "quarantine_block_share": 0.2,
+    "volume_warn_ratio": 0.5,
+    "volume_block_ratio": 0.1,
+    "volume_growth_warn_ratio": 10,
+    "null_share_warn": 0.1,
+    "null_share_block": 0.5,
+    "freshness_warn_days": 3,
+}
+
+#: Measures that read other measures.
+COMPARE = ("run_measures_now", "source_freshness", "source_volumes", "touchpoint_nulls")
+
+# --- a right run, small ----------------------------------------------------------------------------------------------
+
+C1, ANON = "c-1", "anon:d-9"
+WEB = {"source": "web", "anonymous_id": "d-1", "customer_id": "c-1"}
+DESK = {"source": "desk", "customer_id": "c-1", "ticket_id": "t-1"}
+BILLING = {"source": "billing", "customer_id": "c-1", "email": "ann@example.com", "subscription_id": "sub-1"}
+CAFE = {"source": "web", "anonymous_id": "d-9", "identity_rule": "anonymous_id"}
+NAMELESS = {**CAFE, "event_type": "purchase", "order_id": "0000", "ignored_identifiers": '{"order_id":"0000"}'}
+TERMS = {"amount": "10", "currency": "EUR", "period_months": 1}
+TOUCHPOINTS = [
+    (C1, "e1", "2026-01-01 10:00:00", "s:e1", 1, "consideration", {**WEB, "event_type": "site_visit", "page_url": "/p", "load_ms": 5000.0}),
+    (C1, "e2", "2026-01-01 10:10:00", "s:e1", 1, "purchase", {**WEB, "event_type": "purchase", "order_id": "o-1", "amount": "30", "currency": "EUR"}),
+    (C1, "e3", "2026-01-01 10:20:00", None, 2, "loyalty", {**BILLING, "event_type": "subscription_started", "auto_renews": True, **TERMS}),
+    (C1, "e4", "2026-01-02 09:00:00", None, 3, "service", {**DESK, "event_type": "ticket_opened"}),
+    (C1, "e5", "2026-01-02 10:00:30.5", None, 3, "service", {**DESK, "event_type": "ticket_replied", "author": "agent", "public": True}),
+    (C1, "e6", "2026-01-02 12:00:00", None, 3, "service", {**DESK, "event_type": "ticket_resolved"}),
+    (C1, "e7", "2026-01-03 12:00:00", None, 1, "service", {"source": "web", "customer_id": "c-1", "event_type": "refund", "order_id": "o-1", "amount": "5", "currency": "EUR"}),
+    (C1, "e8", "2026-02-01 00:00:00", None, 3, "loyalty", {**BILLING, "event_type": "renewal", "outcome": "renewed", **TERMS}),
+    (C1, "e9", "2026-02-02 00:00:00", "s:e9", 4, "loyalty", {**WEB, "event_type": "site_visit", "page_url": "/q"}),
+    (C1, "e13", "2026-02-03 00:00:00", None, 4, "churned", {**BILLING, "event_type": "renewal", "outcome": "declined", **TERMS}),
+    (ANON, "e10", "2026-02-10 08:00:00", "s:e10", 1, "awareness", {**CAFE, "event_type": "ad_view", "campaign_id": "spring"}),
+    (ANON, "e11", "2026-02-10 08:05:00", "s:e10", 1, "purchase", {**NAMELESS, "amount": "50", "currency": "USD"}),
+    (ANON, "e12", "2026-02-10 08:06:00", "s:e10", 2, "loyalty", {**NAMELESS, "amount": "7", "currency": "EUR"}),
+]  # fmt: skip
+
+
+def rows_of_touchpoints() -> list[dict[str, Any]]:
+    numbers: Counter[str] = Counter()
+    rows = []
+    for key, event_id, when, session, journey, stage, rest in TOUCHPOINTS:
+        numbers[key] += 1
+        rows.append(
+            {"customer_key": key, "seq": numbers[key], "event_id": event_id, "occurred_at": when, "session_id": session,
+             "journey_no": journey, "stage": stage, "schema_version": "1-0-0", "is_known": key == C1,
+             "identity_rule": "customer_id", **rest}
+        )  # fmt: skip
+    return rows
+
+
+def in_list(**amounts: str) -> list[dict[str, str]]:
+    return [{"currency": currency, "amount": amount} for currency, amount in amounts.items()]
+
+
+def journey(key: str, no: int, start: str, end: str | None, status: str, outcome: str | None, n: int, sessions: int, **money: str) -> dict[str, Any]:  # fmt: skip
+    alone = len(money) == 1
+    return {
+        "customer_key": key, "journey_no": no, "started_at": start, "ended_at": end, "status": status, "outcome": outcome,
+        "touchpoints": n, "sessions": sessions, "friction_points": int((key, no) == (C1, 1)), "revenue_by_currency": in_list(**money),
+        "revenue": next(iter(money.values())) if alone else None if money else "0", "currency": next(iter(money)) if alone else None,
+    }  # fmt: skip
+
+
+def stage(key: str, no: int, name: str, entered: str, left: str | None, then: str | None, seconds: int | None, n: int, sessions: int) -> dict[str, Any]:  # fmt: skip
+    return {
+        "customer_key": key, "stage_no": no, "stage": name, "entered_at": entered, "left_at": left, "next_stage": then,
+        "duration_s": seconds, "touchpoints": n, "sessions": sessions, "is_open": left is None,
+    }  # fmt: skip
+
+
+def metric(name: str, unit: str, start: str | None, numerator: str | None, denominator: str | None, value: float | None, n: int, currency: str | None = None) -> dict[str, Any]:  # fmt: skip
+    end = {"2026-01-01": "2026-02-01", "2026-02-01": "2026-03-01", None: None}[start]
+    return {
+        "metric": name, "unit": unit, "period_kind": "month" if start else "all", "period_start": start, "period_end": end,
+        "segment": "all", "numerator": numerator, "denominator": denominator, "value": value, "n": n, "currency": currency,
+        "method": "exact", "status": "final",
+    }  # fmt: skip
+
+
+JAN, FEB = "2026-01-01", "2026-02-01"
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "touchpoints": rows_of_touchpoints(),
+    "sessions": [
+        {"session_id": "s:e1", "customer_key": C1, "anonymous_id": "d-1", "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:10:00", "touchpoints": 2, "has_purchase": True, "is_truncated": False},
+        {"session_id": "s:e9", "customer_key": C1, "anonymous_id": "d-1", "started_at": "2026-02-02 00:00:00", "ended_at": "2026-02-02 00:00:00", "touchpoints": 1, "has_purchase": False, "is_truncated": False},
+        {"session_id": "s:e10", "customer_key": ANON, "anonymous_id": "d-9", "started_at": "2026-02-10 08:00:00", "ended_at": "2026-02-10 08:06:00", "touchpoints": 3, "has_purchase": True, "is_truncated": False},
+    ],
+    "journeys": [
+        journey(C1, 1, "2026-01-01 10:00:00", "2026-01-01 10:10:00", "closed", "order", 3, 1, EUR="25"),
+        journey(C1, 2, "2026-01-01 10:20:00", "2026-01-01 10:20:00", "closed", "subscription_started", 1, 0, EUR="10"),
+        journey(C1, 3, "2026-01-02 09:00:00", "2026-02-01 00:00:00", "closed", "renewal", 4, 0, EUR="10"),
+        journey(C1, 4, "2026-02-02 00:00:00", "2026-02-03 00:00:00", "closed", "renewal_declined", 2, 1),
+        journey(ANON, 1, "2026-02-10 08:00:00", None, "open", None, 2, 1, USD="50") | {"status": "closed", "outcome": "order", "ended_at": "2026-02-10 08:05:00"},
+        journey(ANON, 2, "2026-02-10 08:06:00", None, "open", None, 1, 1, EUR="7"),
+    ],
+    "journey_stages": [
+        stage(C1, 1, "consideration", "2026-01-01 10:00:00", "2026-01-01 10:10:00", "purchase", 600, 1, 1),
+        stage(C1, 2, "purchase", "2026-01-01 10:10:00", "2026-01-01 10:20:00", "loyalty", 600, 1, 1),
+        stage(C1, 3, "loyalty", "2026-01-01 10:20:00", "2026-01-02 09:00:00", "service", 81_600, 1, 0),
+        stage(C1, 4, "service", "2026-01-02 09:00:00", "2026-02-01 00:00:00", "loyalty", 2_559_600, 4, 0),
+        stage(C1, 5, "loyalty", "2026-02-01 00:00:00", "2026-02-03 00:00:00", "churned", 172_800, 2, 1),
+        stage(C1, 6, "churned", "2026-02-03 00:00:00", None, None, None, 1, 0),
+        stage(ANON, 1, "awareness", "2026-02-10 08:00:00", "2026-02-10 08:05:00", "purchase", 300, 1, 1),
+        stage(ANON, 2, "purchase", "2026-02-10 08:05:00", "2026-02-10 08:06:00", "loyalty", 60, 1, 1),
+        stage(ANON, 3, "loyalty", "2026-02-10 08:06:00", None, None, None, 1, 1),
+    ],
+    "customers": [
+        {"customer_key": C1, "is_known": True, "first_seen_at": "2026-01-01 10:00:00", "last_seen_at": "2026-02-03 00:00:00", "current_stage": "churned", "touchpoints": 10, "sessions": 2, "journeys": 4, "friction_points": 1, "tickets": 1, "orders": 1, "first_order_at": "2026-01-01 10:10:00", "last_order_at": "2026-01-01 10:10:00", "revenue": "45", "currency": "EUR", "revenue_by_currency": in_list(EUR="45"), "is_subscriber": True, "churned_at": "2026-02-03 00:00:00", "churn_reason": "too dear"},
+        {"customer_key": ANON, "is_known": False, "first_seen_at": "2026-02-10 08:00:00", "last_seen_at": "2026-02-10 08:06:00", "current_stage": "loyalty", "touchpoints": 3, "sessions": 1, "journeys": 2, "friction_points": 0, "tickets": 0, "orders": 2, "first_order_at": "2026-02-10 08:05:00", "last_order_at": "2026-02-10 08:06:00", "revenue_by_currency": in_list(EUR="7", USD="50"), "is_subscriber": False},
+    ],
+    "tickets": [
+        {"ticket_id": "t-1", "source": "desk", "customer_key": C1, "opened_at": "2026-01-02 09:00:00", "first_response_at": "2026-01-02 10:00:30.5", "first_resolved_at": "2026-01-02 12:00:00", "last_resolved_at": "2026-01-02 12:00:00", "reopens": 0, "agent_replies": 1, "first_response_s": 3630, "resolution_s": 10_800, "full_resolution_s": 10_800, "is_self_service": False, "is_open": False},
+    ],
+    # The first was declined; the second, still active, makes its owner a subscriber.
+    "subscriptions": [
+        {"subscription_id": "sub-1", "source": "billing", "customer_key": C1, "started_at": "2026-01-01 10:20:00", "ended_at": "2026-02-03 00:00:00", "status": "declined", "mrr": "10", "currency": "EUR", "renewals": 1, "auto_renews": True},
+        {"subscription_id": "sub-2", "source": "billing", "customer_key": C1, "started_at": "2026-01-05 00:00:00", "status": "active", "renewals": 0, "auto_renews": True},
+    ],
+    "friction_points": [
+        {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
+    ],
+    "lifecycle_metrics": [
+        metric("revenue", "currency", JAN, "35", None, 35.0, 3, "EUR"),
+        metric("revenue", "currency", FEB, "17", None, 17.0, 2, "EUR"),
+        metric("revenue", "currency", None, "52", None, 52.0, 5, "EUR"),
+        metric("revenue", "currency", JAN, "0", None, 0.0, 0, "USD"),
+        metric("revenue", "currency", FEB, "50", None, 50.0, 1, "USD"),
+        metric("revenue", "currency", None, "50", None, 50.0, 1, "USD"),
+        metric("orders", "orders", None, "3", None, 3.0, 3),
+        metric("new_customers", "customers", None, "1", None, 1.0, 1),
+        metric("csat", "ratio", JAN, "0", "0", None, 0),
+        metric("csat", "ratio", None, "2", "3", 2 / 3, 3),
+        metric("nps", "points", None, "-5", "11", -500 / 11, 11),
+        metric("first_response_minutes_mean", "minutes", JAN, "3630", "1", 60.5, 1),
+        metric("first_response_minutes_mean", "minutes", None, "7200", "3", 40.0, 3),
+        metric("first_response_minutes_p50", "minutes", JAN, None, None, 60.5, 1),
+        metric("first_response_minutes_p50", "minutes", FEB, None, None, None, 0),
+    ],
+    "identity_decisions": [
+        {"kind": "email", "identifier": "hello@example.com", "decision": "refused", "reason": "shared_email", "n_customers": 2, "n_events": 2},
+        {"kind": "order_id", "identifier": "0000", "decision": "ignored", "reason": "means_nobody", "n_events": 2},
+    ],
+    "quarantine": [
+        {"run_id": "r2", "source": "events", "file": "a.jsonl", "position": 0, "raw": "{}", "raw_bytes": 2, "event_id": "x", "errors": [{"code": code, "path": "amount", "expected": "a value"} for code in ("field.missing", "field.type")]},
+        {"run_id": "r2", "source": "events", "file": "a.jsonl", "position": 3, "raw": "{", "raw_bytes": 1, "errors": [{"code": "json.malformed", "path": ""}]},
+    ],
+}  # fmt: skip
+DERIVED = {
+    "stage_transitions": """
+        select from_stage, to_stage, count(*) as transitions, count(distinct customer_key) as customers,
+            sum(duration_s)::bigint as total_duration_s, sum(duration_s) / count(*) as mean_duration_s
+        from (
+            select customer_key, stage as from_stage, coalesce(next_stage, '(open)') as to_stage, duration_s from journey_stages
+            union all
+            select customer_key, '(start)', stage, null from journey_stages where stage_no = 1
+        )
+        group by from_stage, to_stage
+    """,
+    "identity_map": """
+        select identifier_kind, identifier, customer_key, min(occurred_at) as valid_from, max(occurred_at) as valid_to,
+            count(*) as n_events
+        from touchpoints unpivot (identifier for identifier_kind in (customer_id, email, anonymous_id))
+        group by all
+    """,
+}
+TALLIES = {
+    "records_in": 216, "records_mapped": 214, "records_skipped": 1, "records_unreadable": 1,
+    "events_in": 216, "touchpoints": 13, "duplicates": 200, "quarantined_events": 1, "after_as_of": 1, "excluded": 1,
+}  # fmt: skip
+CODED = {
+    ("quarantined", "field.missing"): 1, ("quarantined", "field.type"): 1, ("quarantined", "json.malformed"): 1,
+    ("identity_rule", "customer_id"): 10, ("identity_rule", "anonymous_id"): 3,
+    ("identity_decisions", "shared_email"): 1, ("identity_decisions", "means_nobody"): 1,
+}  # fmt: skip
+
+
+def as_text(kind: pa.DataType) -> pa.DataType:
+    """Times, dates and money are written as text above, and cast."""
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_decimal(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(as_text(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, as_text(field.type)) for field in kind])
+    return kind
+
+
+@pytest.fixture(scope="module")
+def base() -> duckdb.DuckDBPyConnection:
+    """The right run, with what the audit gives beside the tables, and two earlier runs that were like it."""
+    con = duckdb.connect()
+    con.execute("set TimeZone = 'UTC'; set threads = 1")
+    for name in AUDITED:
+        table = TABLES[name]
+        columns = [f'"{c.name}"::{suites.sql_type(c.type)} as "{c.name}"' for c in table.columns]
+        if name in ROWS:
+            given = pa.Table.from_pylist(ROWS[name], pa.schema([(c.name, as_text(c.type)) for c in table.columns]))
+            con.register("given", given)
+            con.execute(f"create table {name} as select {', '.join(columns)} from given")
+    for name, query in DERIVED.items():
+        columns = [f'"{column}"' for column in TABLES[name].schema.names]
+        con.execute(f"create table {name} as select {', '.join(columns)} from ({query})")
+    con.execute("create table tallies (name text, source text, code text, count bigint)")
+    counted = [(name, "events", "", n) for name, n in TALLIES.items()] + [
+        (n, "events", c, k) for (n, c), k in CODED.items()
+    ]
+    con.executemany("insert into tallies values (?, ?, ?, ?)", counted)
+    con.execute("create table footers (table_name text, column_name text, rows bigint, nulls bigint)")
+    for column in TABLES["touchpoints"].schema.names:
+        con.execute(
+            f"insert into footers select 'touchpoints', '{column}', count(*), count(*) - count(\"{column}\") from touchpoints"
+        )
+    con.execute(
+        "create table this_run as select 'r2' as run_id, timestamptz '2026-03-01' as as_of, timestamptz '2026-03-01' as started_at"
+    )
+    con.execute(
+        "create table limits as from (values ('quarantine_least_records', 2), ('compared_least_events', 1)) t(name, value)"
+    )
+    con.execute("create table timeline_breaks (rule text, customer_key text, seq bigint, found text)")
+    con.execute(
+        "create table past_runs as select run_id, timestamptz '2026-03-01' as as_of from (values ('r0'), ('r1')) as r(run_id)"
+    )
+    con.execute(
+        "create table past_measures (run_id text, as_of timestamptz, measure text, table_name text, column_name text, "
+        "source text, value double)"
+    )
+    con.begin()
+    make_measures(con)
+    told = con.execute("from run_measures_now").fetchall()
+    con.rollback()
+    con.executemany("insert into past_measures select run_id, as_of, ?, ?, ?, ?, ? from past_runs", told)
+    return con
+
+
+@pytest.fixture
+def run(base: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The right run; what a test changes is taken back after it."""
+    base.begin()
+    yield base
+    base.rollback()
+
+
+def make_measures(con: duckdb.DuckDBPyConnection, wanted: str | None = None) -> None:
+    """All measures, or the wanted one and those that it reads."""
+    needed = {wanted, *(("quarantine_shares", "run_measures_now") if wanted in COMPARE else ())}
+    for name, sql in measures().items():
+        if wanted is None or name in needed:
+            con.execute(f"create temp table {name} as {sql}")
+
+
+def wrong_rows(con: duckdb.DuckDBPyConnection, name: str, entry: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows that an expectation does not let pass."""
+    kwargs = {key: LIMITS[v["$PARAMETER"]] if isinstance(v, dict) else v for key, v in entry["kwargs"].items()}
+    column = kwargs.get("column")
+    if entry["type"] == "unexpected_rows_expectation":
+        query = kwargs["unexpected_rows_query"].replace("{batch}", name)
+    elif entry["type"] == "expect_column_values_to_not_be_null":
+        query = f"select {column} from {name} where {column} is null"
+    elif entry["type"] == "expect_column_values_to_be_in_set":
+        query = f"select {column} from {name} where {column} not in {tuple(kwargs['value_set'])}"
+    elif entry["type"] == "expect_column_values_to_be_between":
+        low, high = kwargs.get("min_value", "-inf"), kwargs.get("max_value", "inf")
+        query = f"select {column} from {name} where {column} not between '{low}'::double and '{high}'::double"
+    else:
+        assert entry["type"] == "expect_table_row_count_to_be_between", "spell the new kind of expectation out here"
+        query = f"select * from (select count(*) as n from {name}) where n < {kwargs['min_value']}"
+    return con.execute(query).fetchall()
+
+
+def broken(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[tuple[Any, ...]]]:
+    make_measures(con)
+    found = {(name, rule): wrong_rows(con, name, entry) for name, rule, entry in RULES}
+    return {key: rows for key, rows in found.items() if rows}
+
+
+# --- right and wrong runs --------------------------------------------------------------------------------------------
+
+
+def test_a_right_run_passes(run: duckdb.DuckDBPyConnection) -> None:
+    assert broken(run) == {}
+    # Not because there is nothing to look at: each table has rows, and the measures that compare have some.
+    assert all(run.execute(f"select count(*) from {name}").fetchone()[0] for name in AUDITED)
+    for name in ("accounting", "revenue_sums", "quarantine_shares", "run_measures_now", "source_volumes",
+                 "source_freshness", "touchpoint_nulls"):  # fmt: skip
+        assert run.execute(f"select count(*) from {name}").fetchone()[0], name
+
+
+def test_a_first_run_passes(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute("delete from past_measures; delete from past_runs")
+    assert broken(run) == {}
+    assert run.execute("select count(*) from source_volumes").fetchone() == (0,)
+
+
+#: (suite, rule, what makes the right run wrong). `test_every_written_rule_has_a_wrong_run` holds that none is left out.
+WRONG = [
+    ("touchpoints", "there_is_a_touchpoint", "delete from touchpoints"),
+    ("sessions", "session_is_within_its_limits", "update sessions set ended_at = started_at - interval 1 second"),
+    ("sessions", "session_is_within_its_limits", "update sessions set ended_at = started_at + interval 86400000001 microseconds"),
+    ("sessions", "session_is_within_its_limits", "update sessions set touchpoints = 10001"),
+    ("journeys", "journey_ends_after_it_starts", "update journeys set ended_at = started_at - interval 1 microsecond"),
+    ("journeys", "status_agrees_with_the_end", "update journeys set outcome = null where journey_no = 1"),
+    ("journeys", "status_agrees_with_the_end", "update journeys set status = 'open' where journey_no = 1"),
+    ("journeys", "status_agrees_with_the_end", "update journeys set ended_at = null where journey_no = 1"),
+    ("journeys", "revenue_agrees_with_its_list", "update journeys set revenue = null where journey_no = 1"),
+    ("journeys", "revenue_agrees_with_its_list", "update journeys set revenue = null where len(revenue_by_currency) = 0"),
+    ("journey_stages", "stage_is_left_after_it_is_entered", "update journey_stages set entered_at = left_at + interval 1 second where stage_no = 1"),
+    ("journey_stages", "stage_is_left_after_it_is_entered", "update journey_stages set duration_s = 599 where stage_no = 1"),
+    ("journey_stages", "open_stage_has_no_end", "update journey_stages set is_open = true where stage_no = 1"),
+    ("journey_stages", "open_stage_has_no_end", "update journey_stages set next_stage = null where stage_no = 1"),
+    ("journey_stages", "next_stage_is_another_one", "update journey_stages set next_stage = stage where stage_no = 1"),
+    ("journey_stages", "stage_is_a_shipped_one", "update journey_stages set stage = 'waiting' where stage_no = 1"),
+    ("customers", "times_are_in_order", "update customers set last_seen_at = first_seen_at - interval 1 second"),
+    ("customers", "times_are_in_order", "update customers set first_order_at = first_seen_at - interval 1 second"),
+    ("customers", "times_are_in_order", "update customers set last_order_at = last_seen_at + interval 1 second"),
+    ("customers", "times_are_in_order", "update this_run set as_of = timestamptz '2026-02-10 08:05:59'"),
+    ("customers", "orders_have_their_times", "update customers set first_order_at = null"),
+    ("customers", "orders_have_their_times", "update customers set orders = 0"),
+    ("customers", "orders_have_their_times", "update customers set first_order_at = first_order_at - interval 1 second where orders = 1"),
+    ("customers", "churn_agrees_with_the_stage", "update customers set churned_at = null"),
+    ("customers", "churn_agrees_with_the_stage", "update customers set current_stage = null"),
+    ("customers", "churn_agrees_with_the_stage", "update customers set churn_reason = 'x'"),
+    ("customers", "known_keys_are_told_by_their_form", "update customers set is_known = true"),
+    ("customers", "known_keys_are_told_by_their_form", "update customers set is_known = false"),
+    ("customers", "revenue_agrees_with_its_list", "update customers set revenue = 57"),
+    ("customers", "revenue_agrees_with_its_list", "update customers set currency = 'USD'"),
+    ("tickets", "times_are_in_order", "update tickets set first_response_at = opened_at - interval 1 second"),
+    ("tickets", "times_are_in_order", "update tickets set last_resolved_at = first_resolved_at - interval 1 second"),
+    ("tickets", "times_are_in_order", "update tickets set last_resolved_at = null"),
+    ("tickets", "seconds_are_differences_of_times", "update tickets set first_response_s = 3631"),
+    ("tickets", "seconds_are_differences_of_times", "update tickets set resolution_s = null"),
+    ("tickets", "seconds_are_differences_of_times", "update tickets set full_resolution_s = 1"),
+    ("subscriptions", "subscription_ends_after_it_starts", "update subscriptions set ended_at = started_at - interval 1 second"),
+    ("subscriptions", "status_agrees_with_the_end", "update subscriptions set status = 'active'"),
+    ("subscriptions", "status_agrees_with_the_end", "update subscriptions set ended_at = null"),
+    ("friction_points", "events_are_listed", "update friction_points set event_ids = []"),
+    ("friction_points", "events_are_listed", "update friction_points set event_ids = ['e1', 'e2']"),
+    ("friction_points", "friction_ends_after_it_starts", "update friction_points set ended_at = started_at - interval 1 second"),
+    ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set mean_duration_s = mean_duration_s + 1"),
+    ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set mean_duration_s = null"),
+    ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set total_duration_s = 0, mean_duration_s = 0 where to_stage = '(open)'"),
+    ("stage_transitions", "transitions_are_steps", "update stage_transitions set customers = transitions + 1"),
+    ("stage_transitions", "transitions_are_steps", "update stage_transitions set to_stage = from_stage"),
+    ("lifecycle_metrics", "values_are_numbers", "update lifecycle_metrics set value = 'nan' where metric = 'nps'"),
+    ("lifecycle_metrics", "values_are_numbers", "update lifecycle_metrics set value = 'inf' where metric = 'nps'"),
+    ("lifecycle_metrics", "nothing_to_divide_by_gives_no_value", "update lifecycle_metrics set value = 0 where denominator = 0"),
+    ("lifecycle_metrics", "nothing_to_divide_by_gives_no_value", "update lifecycle_metrics set value = null where metric = 'nps'"),
+    ("lifecycle_metrics", "nothing_to_divide_by_gives_no_value", "update lifecycle_metrics set value = null where metric = 'orders'"),
+    ("lifecycle_metrics", "nothing_to_divide_by_gives_no_value", "update lifecycle_metrics set n = 0 where metric = 'first_response_minutes_p50'"),
+    ("lifecycle_metrics", "values_are_what_was_divided", "update lifecycle_metrics set value = 0.67 where metric = 'csat' and denominator > 0"),
+    ("lifecycle_metrics", "values_are_what_was_divided", "update lifecycle_metrics set value = 61 where metric = 'first_response_minutes_mean' and period_kind = 'month'"),
+    ("lifecycle_metrics", "values_are_what_was_divided", "update lifecycle_metrics set value = 4 where metric = 'orders'"),
+    ("lifecycle_metrics", "values_are_what_was_divided", "update lifecycle_metrics set value = 1 where metric = 'revenue' and numerator = 0"),
+    ("lifecycle_metrics", "periods_are_whole", "update lifecycle_metrics set period_end = null"),
+    ("lifecycle_metrics", "periods_are_whole", "update lifecycle_metrics set period_start = period_start + 1, period_end = period_start + 1 + interval 1 month"),
+    ("lifecycle_metrics", "periods_are_whole", "update lifecycle_metrics set period_kind = 'month'"),
+    ("lifecycle_metrics", "shares_and_scores_are_in_their_range", "update lifecycle_metrics set value = 1.01 where metric = 'csat'"),
+    ("lifecycle_metrics", "shares_and_scores_are_in_their_range", "update lifecycle_metrics set value = -101 where metric = 'nps'"),
+    ("identity_map", "validity_ends_after_it_begins", "update identity_map set valid_to = valid_from - interval 1 second"),
+    ("identity_decisions", "decision_agrees_with_its_reason", "update identity_decisions set decision = 'refused'"),
+    ("identity_decisions", "decision_agrees_with_its_reason", "update identity_decisions set n_customers = null"),
+    ("quarantine", "every_row_says_why", "update quarantine set errors = []"),
+    ("quarantine", "every_row_says_why", "update quarantine set errors = [{'code': '', 'path': '', 'expected': '', 'observed': ''}]"),
+    ("quarantine", "every_row_says_why", "update quarantine set errors = [{'code': null, 'path': '', 'expected': '', 'observed': ''}]"),
+    *(("accounting", "sums_agree", f"update tallies set count = count + 1 where name = '{name}' and code in ('', 'field.type', 'customer_id', 'means_nobody')")
+      for name in (*TALLIES, "quarantined", "identity_rule", "identity_decisions")),
+    *(("accounting", "sums_agree", f"delete from {name}") for name in AUDITED if name != "subscriptions"),
+    *(("accounting", "sums_agree", f"update customers set {name} = {name} + 1")
+      for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points", "orders")),
+    ("accounting", "sums_agree", "update customers set is_known = true"),
+    ("accounting", "sums_agree", "update sessions set touchpoints = touchpoints + 1"),
+    ("accounting", "sums_agree", "update journeys set touchpoints = touchpoints + 1"),
+    ("accounting", "sums_agree", "update journeys set friction_points = friction_points + 1"),
+    ("accounting", "sums_agree", "update journey_stages set touchpoints = touchpoints + 1"),
+    ("accounting", "sums_agree", "update journey_stages set duration_s = duration_s + 1"),
+    ("accounting", "sums_agree", "update stage_transitions set transitions = transitions + 1 where from_stage = '(start)'"),
+    ("accounting", "sums_agree", "update stage_transitions set transitions = transitions + 1 where from_stage = 'purchase'"),
+    *(("accounting", "sums_agree", f"update identity_map set n_events = n_events + 1 where identifier_kind = '{kind}'")
+      for kind in ("customer_id", "email", "anonymous_id")),
+    ("accounting", "sums_agree", "update touchpoints set ignored_identifiers = null"),
+    ("accounting", "sums_agree", "update lifecycle_metrics set numerator = 4 where metric = 'orders'"),
+    *(("customer_breaks", "every_key_is_a_customer", f"update {name} set customer_key = 'c-ghost'")
+      for name in ("touchpoints", "sessions", "journeys", "journey_stages", "tickets", "friction_points", "subscriptions", "identity_map")),
+    ("customer_breaks", "every_key_is_a_customer", "delete from customers where not is_known"),
+    *(("customer_breaks", "customers_agree_with_their_rows", f"update customers set {name} = {name} + 1")
+      for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points")),
+    *(("customer_breaks", "customers_agree_with_their_rows", f"delete from {name}")
+      for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points")),
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set first_seen_at = first_seen_at - interval 1 second"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set last_seen_at = last_seen_at + interval 1 second"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update journeys set started_at = started_at + interval 1 second"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set journey_no = 2 where event_id = 'e7'"),
+    ("customer_breaks", "customers_are_where_they_stand", "update customers set current_stage = 'usage'"),
+    ("customer_breaks", "customers_are_where_they_stand", "delete from journey_stages where is_open"),
+    ("customer_breaks", "customers_are_where_they_stand", "update customers set is_subscriber = false"),
+    ("customer_breaks", "customers_are_where_they_stand", "update subscriptions set ended_at = timestamptz '2026-03-01'"),
+    ("quarantine_shares", "quarantine_is_small", "update tallies set count = 5 where name = 'quarantined_events'"),
+    ("quarantine_shares", "quarantine_is_small", "update tallies set count = 5 where name = 'records_unreadable'"),
+    ("quarantine_shares", "quarantine_is_no_flood", "update tallies set count = 50 where name = 'quarantined_events'"),
+    ("repeated_keys", "ids_are_unique", "insert into touchpoints select * replace ('c-2' as customer_key) from touchpoints where event_id = 'e5'"),
+    ("repeated_keys", "ids_are_unique", "insert into sessions from sessions"),
+    ("revenue_sums", "revenue_agrees", "update touchpoints set amount = amount + 0.0001 where event_id = 'e2'"),
+    ("revenue_sums", "revenue_agrees", "update touchpoints set currency = 'GBP' where event_id = 'e11'"),
+    ("revenue_sums", "revenue_agrees", "update touchpoints set outcome = 'declined' where event_id = 'e8'"),
+    ("revenue_sums", "revenue_agrees", "delete from customers where not is_known"),
+    ("revenue_sums", "revenue_agrees", "update journeys set revenue_by_currency = []"),
+    ("revenue_sums", "revenue_agrees", "update lifecycle_metrics set numerator = 0 where metric = 'revenue' and period_kind = 'all'"),
+    ("revenue_sums", "revenue_agrees", "delete from lifecycle_metrics where metric = 'revenue' and period_start = date '2026-02-01'"),
+    ("run_measures_now", "measures_have_values", "update touchpoints set occurred_at = null"),
+    ("session_breaks", "sessions_agree_with_their_touchpoints", "update sessions set touchpoints = touchpoints + 1"),
+    ("session_breaks", "sessions_agree_with_their_touchpoints", "update sessions set started_at = started_at - interval 1 microsecond"),
+    ("session_breaks", "sessions_agree_with_their_touchpoints", "update sessions set ended_at = ended_at + interval 1 microsecond"),
+    ("session_breaks", "sessions_agree_with_their_touchpoints", "update touchpoints set customer_key = 'c-2' where event_id = 'e2'"),
+    ("session_breaks", "sessions_agree_with_their_touchpoints", "delete from sessions where session_id = 's:e9'"),
+    ("session_breaks", "sessions_agree_with_their_touchpoints", "update touchpoints set session_id = null where event_id = 'e9'"),
+    ("source_freshness", "sources_are_fresh", "update this_run set as_of = timestamptz '2026-03-04 00:00:01'"),
+    ("source_volumes", "volumes_have_not_fallen", "update past_measures set value = 27 where measure = 'rows' and table_name = 'touchpoints'"),
+    ("source_volumes", "volumes_have_not_fallen", "update past_measures set value = 100, source = 'shop' where measure = 'events' and source = 'web'"),
+    ("source_volumes", "volumes_have_not_collapsed", "update past_measures set value = 131 where measure = 'rows' and table_name = 'touchpoints'"),
+    ("source_volumes", "volumes_have_not_exploded", "update past_measures set value = 1 where measure = 'rows' and table_name = 'touchpoints'"),
+    ("succession_breaks", "journeys_follow_one_another", "delete from journeys where journey_no = 1"),
+    ("succession_breaks", "journeys_follow_one_another", "delete from journeys where journey_no = 3"),
+    ("succession_breaks", "journeys_follow_one_another", "update journeys set status = 'open' where journey_no = 1"),
+    ("succession_breaks", "journeys_follow_one_another", "update journeys set ended_at = timestamptz '2026-02-20' where journey_no = 1"),
+    ("succession_breaks", "stages_follow_one_another", "delete from journey_stages where stage_no = 1"),
+    ("succession_breaks", "stages_follow_one_another", "delete from journey_stages where stage_no = 4"),
+    ("succession_breaks", "stages_follow_one_another", "delete from journey_stages where is_open"),
+    ("succession_breaks", "stages_follow_one_another", "update journey_stages set is_open = true where stage_no = 2"),
+    ("succession_breaks", "stages_follow_one_another", "update journey_stages set left_at = left_at - interval 1 microsecond where stage_no = 2"),
+    ("succession_breaks", "stages_follow_one_another", "update journey_stages set next_stage = 'usage' where stage_no = 2"),
+    ("touchpoint_nulls", "columns_are_as_full_as_usual", "update footers set nulls = rows where column_name = 'channel'; update past_measures set value = 0.89 where column_name = 'channel'"),
+    ("touchpoint_nulls", "columns_are_not_emptied", "update footers set nulls = rows where column_name = 'source'"),
+    *(("touchpoint_order", rule, f"insert into timeline_breaks values ('{rule}', 'c-1', 2, 'x')")
+      for rule in ("seq_has_no_gaps", "time_goes_forward", "customer_is_in_one_place")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("suite", "rule", "change"), WRONG, ids=[f"{s}-{r}-{n}" for n, (s, r, _) in enumerate(WRONG)])
+def test_a_wrong_run_is_caught(run: duckdb.DuckDBPyConnection, suite: str, rule: str, change: str) -> None:
+    run.execute(change)
+    make_measures(run, suite)
+    assert wrong_rows(run, suite, next(entry for name, told, entry in RULES if (name, told) == (suite, rule)))
+
+
+def test_every_written_rule_has_a_wrong_run() -> None:
+    written = {(name, rule) for name, rule, entry in RULES if entry["meta"]["part"] == "written"}
+    assert written == {(suite, rule) for suite, rule, _ in WRONG}
+
+
+def test_every_sum_of_the_accounts_is_caught(run: duckdb.DuckDBPyConnection) -> None:
+    """Each line of `accounting` differs in at least one of the wrong runs above: none holds whatever comes."""
+    run.execute(f"create temp table accounting as {measures()['accounting']}")
+    lines = {what for (what,) in run.execute("select what from accounting").fetchall()}
+    caught = set()
+    for change in {change for suite, _, change in WRONG if suite == "accounting"}:
+        run.rollback()
+        run.begin()
+        run.execute(change)
+        run.execute(f"create temp table accounting as {measures()['accounting']}")
+        caught |= {
+            what for (what,) in run.execute("select what from accounting where one is distinct from other").fetchall()
+        }
+    assert lines - caught == set()
+
+
+GENERATED = [
+    *((name, "required_columns_are_set", f'update {name} set "{c.name}" = null') for name in AUDITED for c in TABLES[name].columns if c.required),
+    *((name, "key_is_unique", f"insert into {name} from {name}") for name in AUDITED if name not in ("touchpoints", "sessions", "quarantine")),
+    *((name, "numbers_reach_their_minimum", f'update {name} set "{c.name}" = {c.minimum} - 1') for name in AUDITED for c in TABLES[name].columns if c.minimum is not None),
+    *((name, "values_are_known_ones" if name == "touchpoints" else f"{c.name}_is_a_known_value", f"update {name} set \"{c.name}\" = 'something else'")
+      for name in AUDITED for c in TABLES[name].columns if c.values),
+    *((name, "columns_are_as_declared", f'alter table {name} drop column "{TABLES[name].columns[1].name}"') for name in AUDITED),
+    *((name, "columns_are_as_declared", f"alter table {name} add column more text") for name in AUDITED),
+    ("sessions", "columns_are_as_declared", "alter table sessions alter touchpoints type int"),
+    ("customers", "columns_are_as_declared", "alter table customers rename churn_reason to reason"),
+    ("touchpoints", "columns_are_as_declared", "create or replace table touchpoints as select seq, * exclude (seq) from touchpoints"),
+    *(("touchpoints", "fields_of_each_type_are_set", f'update touchpoints set event_type = \'{c.event_type}\', schema_version = \'{c.version}\', "{p.field}" = null where event_id = \'e4\'')
+      for c in CONTRACTS.contracts for p in c.properties.values() if (p.required or p.default is not None) and p.field not in CONTRACTS.envelope),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "change"), GENERATED, ids=[f"{n}-{r}-{i}" for i, (n, r, _) in enumerate(GENERATED)]
+)
+def test_generated_rules_catch_what_the_schema_forbids(
+    run: duckdb.DuckDBPyConnection, name: str, rule: str, change: str
+) -> None:
+    entry = next(entry for suite, told, entry in RULES if (suite, told) == (name, rule))
+    assert not wrong_rows(run, name, entry)
+    run.execute(change)
+    assert wrong_rows(run, name, entry)
+
+
+def test_every_generated_rule_has_a_wrong_run() -> None:
+    generated = {(name, rule) for name, rule, entry in RULES if entry["meta"]["part"] == "generated"}
+    assert generated == {(name, rule) for name, rule, _ in GENERATED}
+
+
+def test_a_missing_field_is_named(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute("update touchpoints set order_id = null, currency = null where event_id = 'e2'")
+    entry = next(e for name, rule, e in RULES if (name, rule) == ("touchpoints", "fields_of_each_type_are_set"))
+    assert wrong_rows(run, "touchpoints", entry) == [("c-1", 2, "purchase", "1-0-0", "currency, order_id")]
+
+
+# --- measures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_that_the_user_replaced_is_left_out(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute(
+        "insert into tallies values ('replaced_metric', '', 'revenue', 1), ('replaced_metric', '', 'orders', 1)"
+    )
+    run.execute("update lifecycle_metrics set numerator = 1, value = 1 where metric in ('revenue', 'orders')")
+    assert broken(run) == {}
+    assert run.execute("select distinct place from revenue_sums order by all").fetchall() == [
+        ("customers",),
+        ("journeys",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "change", "measure", "rule"),
+    [
+        ("quarantine_warn_share", "update tallies set count = 2 where name = 'quarantined_events'; update tallies set count = 149 where name = 'events_in'", "quarantine_shares", "quarantine_is_small"),
+        ("quarantine_block_share", "update tallies set count = 2 where name = 'quarantined_events'; update tallies set count = 14 where name = 'events_in'", "quarantine_shares", "quarantine_is_no_flood"),
+        ("volume_warn_ratio", "update past_measures set value = 26 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_fallen"),
+        ("volume_block_ratio", "update past_measures set value = 130 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_collapsed"),
+        ("volume_growth_warn_ratio", "update past_measures set value = 1.3 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_exploded"),
+        ("freshness_warn_days", "update this_run set as_of = timestamptz '2026-03-04'", "source_freshness", "sources_are_fresh"),
+        ("null_share_warn", "update footers set nulls = 3, rows = 10 where column_name = 'source'; update past_measures set value = 0.2 where column_name = 'source'", "touchpoint_nulls", "columns_are_as_full_as_usual"),
+        ("null_share_block", "update footers set nulls = 6, rows = 10 where column_name = 'source'; update past_measures set value = 0.1 where column_name = 'source'", "touchpoint_nulls", "columns_are_not_emptied"),
+    ],
+    ids=lambda value: value if value in LIMITS else "",
+)  # fmt: skip
+def test_a_limit_itself_still_passes(
+    run: duckdb.DuckDBPyConnection, limit: str, change: str, measure: str, rule: str
+) -> None:
+    run.execute(change)
+    make_measures(run)
+    entry = next(entry for name, told, entry in RULES if (name, told) == (measure, rule))
+    assert {"$PARAMETER": limit} in entry["kwargs"].values()
+    values = [value for (value,) in run.execute(f"select {entry['kwargs']['column']} from {measure}").fetchall()]
+    assert LIMITS[limit] in values, "the case is not at the limit"
+    assert not wrong_rows(run, measure, entry)
+
+
+def test_shares_of_the_quarantine(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute(
+        "insert into tallies values ('records_unreadable', 'shop', '', 1), ('quarantined', 'shop', 'json.malformed', 1)"
+    )
+    make_measures(run)
+    assert run.execute("select * from quarantine_shares order by source, code nulls first").fetchall() == [
+        ("events", None, 2, 217, 2 / 217, 2 / 217),
+        ("events", "field.missing", 1, 217, 1 / 217, None),
+        ("events", "field.type", 1, 217, 1 / 217, None),
+        ("events", "json.malformed", 1, 217, 1 / 217, None),
+        ("shop", None, 1, 1, 1.0, None),
+        ("shop", "json.malformed", 1, 1, 1.0, None),
+    ]
+
+
+def test_measures_for_later_runs(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute("update touchpoints set source = null where event_id = 'e7'")
+    make_measures(run)
+    told = run.execute("select measure, table_name, column_name, source, value from run_measures_now").fetchall()
+    assert len(told) == len({row[:4] for row in told}), "its key"
+    by_measure = {c.name: c for c in TABLES["run_measures"].columns}["measure"].values
+    assert {row[0] for row in told} == set(by_measure)
+    assert {row[1] for row in told if row[0] == "rows"} == set(AUDITED)
+    assert {row[2] for row in told if row[0] == "null_share"} == set(TABLES["touchpoints"].schema.names)
+    assert ("rows", "touchpoints", None, None, 13.0) in told
+    assert ("events", "touchpoints", None, "desk", 3.0) in told
+    assert ("events", "touchpoints", None, "", 1.0) in told
+    assert ("newest_event", "touchpoints", "occurred_at", "desk", 1767355200.0) in told  # 2026-01-02T12:00:00Z
+    assert ("null_share", "touchpoints", "email", None, 10 / 13) in told
+    assert ("quarantine_share", "quarantine", None, "events", 2 / 217) in told
+
+
+def test_a_source_that_vanished_is_told(run: duckdb.DuckDBPyConnection) -> None:
+    """By its volume if it was worth counting, and by its age in any case; a source that is new by neither."""
+    run.execute("update limits set value = 100 where name = 'compared_least_events'")
+    run.execute("update past_measures set source = 'shop' where source = 'desk'")
+    run.execute("update past_measures set value = 100 where source = 'shop' and measure = 'events'")
+    run.execute("update this_run set as_of = timestamptz '2026-03-11'")
+    make_measures(run)
+    assert run.execute("from source_volumes where source is not null").fetchall() == [("shop", 0.0, 100.0, 2, 0.0)]
+    assert ("shop", 10.0) in run.execute("select source, late_days from source_freshness").fetchall()
+    assert not run.execute("from source_freshness where source = 'desk'").fetchall()
+
+
+def test_few_events_tell_nothing(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute("update limits set value = 13 where name = 'compared_least_events'")
+    run.execute("update past_measures set value = 12 where measure = 'events'")
+    make_measures(run)
+    assert run.execute("select source, n_past, ratio from source_volumes").fetchall() == [(None, 2, 1.0)]
+
+
+def test_a_run_without_a_source_counts_as_none(run: duckdb.DuckDBPyConnection) -> None:
+    run.execute("update past_measures set value = 300 where measure = 'events'")
+    run.execute("delete from past_measures where run_id = 'r1' and source = 'web'")
+    make_measures(run)
+    usual = dict(run.execute("select source, usual_events from source_volumes").fetchall())
+    assert usual == {None: 13.0, "web": 150.0, "desk": 300.0, "billing": 300.0}
+
+
+@pytest.mark.parametrize("name", measures())
+def test_measures_are_written_as_sql_is_here(name: str) -> None:
+    sql = measures()[name]
+    header, code = "", sql
+    while code.startswith("--"):
+        line, _, code = code.partition("\n")
+        header += line.removeprefix("--")
+    assert "Input:" in header
+    assert "Grain:" in header
+    assert not re.search(r"^select \*|\bselect \*(?! replace)", code.split("\nselect")[-1], re.MULTILINE)
+    words = re.sub(r"'[^']*'|--[^\n]*", "", code)
+    assert words == words.lower()
+    assert ";" not in words, "one select"
+
+
+# --- the suites as a whole -------------------------------------------------------------------------------------------
+
+
+def test_every_table_and_measure_has_a_suite_and_nothing_else_has() -> None:
+    assert list(SUITES) == [*AUDITED, *measures()]
+    assert all(SUITES[name].name == name and SUITES[name].expectations for name in SUITES)
+    assert not set(HISTORY) & set(SUITES)
+
+
+def test_rules_have_names_and_say_what_must_hold() -> None:
+    for name, rule, entry in RULES:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", rule), (name, rule)
+        assert entry["meta"]["says"].endswith((".", ")")), rule
+        assert entry["severity"] in SEVERITIES
+        assert entry["meta"]["part"] in ("generated", "written")
+        if entry["type"] == "unexpected_rows_expectation":
+            query = entry["kwargs"]["unexpected_rows_query"]
+            assert "{batch}" in query
+            assert not re.search(r"(?<![:\w\\]):(\w+)(?!:)", query), "SQLAlchemy would take it for a parameter"
+            assert query.replace("{batch}", "") == query.replace("{batch}", "").replace("{", "").replace("}", "")
+    assert {entry["severity"] for *_, entry in RULES} == set(SEVERITIES)
+
+
+def test_there_are_not_more_than_an_audit_may_cost() -> None:
+    """6 ms of CPU each in Great Expectations."""
+    parts = Counter(entry["meta"]["part"] for *_, entry in RULES)
+    assert parts["generated"] <= 110
+    assert parts["written"] <= 55
+
+
+def test_every_limit_is_used() -> None:
+    used = {value["$PARAMETER"] for *_, e in RULES for value in e["kwargs"].values() if isinstance(value, dict)}
+    assert used == set(PARAMETERS) == set(LIMITS)
+
+
+def test_generating_again_gives_no_difference(tmp_path: Path) -> None:
+    copied = shutil.copytree(suites.SHIPPED, tmp_path / "expectations")
+    assert regenerate(copied) == []
+
+
+def test_generating_keeps_what_is_written(tmp_path: Path) -> None:
+    copied = shutil.copytree(suites.SHIPPED, tmp_path / "expectations")
+    before = {file.name: file.read_bytes() for file in copied.iterdir()}
+    changed = json.loads(before["tickets.json"])
+    own = {
+        "type": "unexpected_rows_expectation",
+        "kwargs": {},
+        "severity": "info",
+        "meta": {"rule": "own", "part": "written", "says": "Ours."},
+    }
+    changed["expectations"] = [own, *changed["expectations"][1:]]
+    (copied / "tickets.json").write_text(json.dumps(changed))
+    (copied / "sessions.json").unlink()
+    assert sorted(file.name for file in regenerate(copied)) == ["sessions.json", "tickets.json"]
+    after = json.loads((copied / "tickets.json").read_bytes())
+    whole = json.loads(before["tickets.json"])
+    generated = [entry for entry in whole["expectations"] if entry["meta"]["part"] == "generated"]
+    assert after["expectations"][: len(generated)] == generated
+    assert after["expectations"][len(generated)] == own
+    assert after["meta"]["expectations"] == len(whole["expectations"]) + 1
+
+
+# --- a user's own ----------------------------------------------------------------------------------------------------
+
+OWN = {
+    "name": "tickets",
+    "expectations": [
+        {
+            "type": "expect_column_values_to_be_in_set",
+            "kwargs": {"column": "team", "value_set": ["first line", "second line"]},
+            "severity": "warning",
+            "meta": {"rule": "team_is_known", "says": "A ticket is of one of our teams."},
+        }
+    ],
+}
+
+
+def own_folder(folder: Path, document: Any, name: str = "ours.json") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+    return folder
+
+
+def test_a_users_own_suite_is_added(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own", OWN)
+    own_folder(folder, {**OWN, "name": "accounting"}, "sums.json")
+    loaded = load_suites(CONTRACTS, TABLES, folder)
+    assert loaded["tickets"].expectations[:-1] == SUITES["tickets"].expectations
+    assert loaded["tickets"].expectations[-1]["meta"]["part"] == "user"
+    assert loaded["accounting"].expectations[-1]["meta"]["rule"] == "team_is_known"
+    assert loaded["customers"] == SUITES["customers"]
+
+
+def test_a_users_own_contracts_change_the_generated_part_of_touchpoints(tmp_path: Path) -> None:
+    (tmp_path / "order").mkdir()
+    properties = {
+        "end": {
+            "description": "Where.",
+            "type": "string",
+            "x-arrow": "string",
+            "enum": ["in {store}", "at:home", "o'clock"],
+        },
+        "minutes": {"description": "How long.", "type": "integer", "x-arrow": "int64", "minimum": 2},
+    }
+    contract = {"title": "order", "type": "object", "required": ["end"], "properties": properties}
+    (tmp_path / "order" / "1-0-0.json").write_text(json.dumps(contract))
+    contracts = load_contracts(tmp_path)
+    loaded = load_suites(contracts, tables(contracts))
+    assert {name for name in loaded if loaded[name] != SUITES[name]} == {"touchpoints"}
+    entries = {entry["meta"]["rule"]: entry for entry in loaded["touchpoints"].expectations}
+    assert list(entries) == [entry["meta"]["rule"] for entry in SUITES["touchpoints"].expectations]
+    con = duckdb.connect()
+    con.execute(
+        "create table touchpoints as select 'c' as customer_key, 1 as seq, 'order' as event_type, '1-0-0' as schema_version, 'in {store}' as \"end\", 2 as minutes"
+    )
+    columns = set(tables(contracts)["touchpoints"].schema.names) - {
+        "customer_key",
+        "seq",
+        "event_type",
+        "schema_version",
+        "end",
+        "minutes",
+    }
+    for column in columns:
+        con.execute(f'alter table touchpoints add column "{column}" varchar')
+
+    def wrong(rule: str) -> list[tuple[Any, ...]]:
+        return wrong_rows(
+            con,
+            "touchpoints",
+            {**entries[rule], "kwargs": {"unexpected_rows_query": entries[rule]["kwargs"]["unexpected_rows_query"]}},
+        )
+
+    assert wrong("values_are_known_ones") == wrong("fields_of_each_type_are_set") == []
+    con.execute("update touchpoints set \"end\" = 'elsewhere', minutes = 1")
+    assert wrong("values_are_known_ones") == [("c", 1, "end", "elsewhere")]
+    con.execute('update touchpoints set "end" = null')
+    assert wrong("fields_of_each_type_are_set") == [("c", 1, "order", "1-0-0", "end")]
+
+
+ENTRY = OWN["expectations"][0]
+META = ENTRY["meta"]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("{", "ours.json: not readable as JSON"),
+        ("[]", "ours.json: a suite is a JSON object"),
+        ({**OWN, "expectations": []}, "ours.json: expectations must be a list with at least one; an empty suite would always pass"),
+        ({"name": "tickets"}, "ours.json: expectations must be a list"),
+        ({**OWN, "expectation": []}, "ours.json: unknown key 'expectation'"),
+        ({**OWN, "name": "ticket"}, "ours.json: name is 'ticket'; it is one of touchpoints, sessions"),
+        ({**OWN, "name": "runs"}, "ours.json: name is 'runs'"),
+        ({**OWN, "name": None}, "ours.json: name is None"),
+        ({**OWN, "meta": []}, "ours.json: meta is []"),
+        ({**OWN, "meta": {"expectations": 2}}, "ours.json: meta.expectations is 2, but there are 1"),
+        ({**OWN, "expectations": ["x"]}, "ours.json: expectations[0] is no object"),
+        ({**OWN, "expectations": [{**ENTRY, "severty": "info"}]}, "ours.json: expectations[0]: unknown key 'severty'"),
+        ({**OWN, "expectations": [{**ENTRY, "type": ""}]}, "ours.json: expectations[0].type is ''"),
+        ({**OWN, "expectations": [{**ENTRY, "kwargs": None}]}, "ours.json: expectations[0].kwargs is None"),
+        ({**OWN, "expectations": [{**ENTRY, "kwargs": {"a": [{"$PARAMETER": "x"}]}}]}, "ours.json: expectations[0].kwargs: $PARAMETER is 'x'; it is one of quarantine_warn_share"),
+        ({**OWN, "expectations": [{**ENTRY, "severity": "fatal"}]}, "ours.json: expectations[0].severity is 'fatal'; it is one of critical, warning, info"),
+        ({**OWN, "expectations": [{k: v for k, v in ENTRY.items() if k != "severity"}]}, "ours.json: expectations[0].severity is None"),
+        ({**OWN, "expectations": [{**ENTRY, "meta": None}]}, "ours.json: expectations[0].meta is None"),
+        ({**OWN, "expectations": [{**ENTRY, "meta": {**META, "rule": " "}}]}, "ours.json: expectations[0].meta.rule is ' '"),
+        ({**OWN, "expectations": [{**ENTRY, "meta": {"rule": "x"}}]}, "ours.json: expectations[0].meta.says is None"),
+        ({**OWN, "expectations": [ENTRY, ENTRY]}, "ours.json: expectations[1].meta.rule is 'team_is_known' once more"),
+        ({**OWN, "expectations": [{**ENTRY, "meta": {**META, "rule": "times_are_in_order"}}]}, "ours.json: expectations[0].meta.rule is 'times_are_in_order', which the suite of tickets has already"),
+    ],
+)  # fmt: skip
+def test_a_users_own_suite_is_refused_with_its_mend(tmp_path: Path, document: Any, told: str) -> None:
+    folder = own_folder(tmp_path, document)
+    with pytest.raises(SuiteError, match=re.escape(told)) as refused:
+        load_suites(CONTRACTS, TABLES, folder)
+    assert str(refused.value).startswith(str(folder))
+    assert re.search(r";|:", told)
+
+
+def test_a_folder_without_suites_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="no suite in it; a suite is a file <table>.json"):
+        load_suites(CONTRACTS, TABLES, tmp_path)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the shipped suites, that the loader takes for them."""
+    copied = shutil.copytree(suites.SHIPPED, tmp_path / "expectations")
+    monkeypatch.setattr(suites, "SHIPPED", copied)
+    return copied
+
+
+def rewrite(file: Path, edit: Any) -> None:
+    document = json.loads(file.read_text())
+    edit(document)
+    file.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda d: d["expectations"].pop(), "tickets.json: meta.expectations is 6, but there are 5; correct the number, or what was lost"),
+        (lambda d: d["meta"].pop("expectations"), "tickets.json: meta.expectations is None"),
+        (lambda d: d.update(name="sessions"), "tickets.json: name is 'sessions'; it must be the name of the file"),
+        (lambda d: d["expectations"][0].update(severity="info"), "tickets.json: the generated rule columns_are_as_declared is not what the schemas and contracts say; run `python -m schemas.suites`"),
+        (lambda d: d["expectations"].reverse(), "tickets.json: the generated rules stand in another order than the schemas and contracts give; run `python -m schemas.suites`"),
+        (lambda d: d["expectations"][1]["meta"].update(part="written"), "tickets.json: the generated rule required_columns_are_set is not what"),
+        (lambda d: d["expectations"][-1]["meta"].update(part="generated"), "tickets.json: the generated rule seconds_are_differences_of_times is not what"),
+        (lambda d: d["expectations"][-1]["meta"].update(part="user"), "tickets.json: expectations[5].meta.part is 'user'; it is one of generated, written"),
+    ],
+)  # fmt: skip
+def test_a_shipped_suite_that_differs_is_refused(shipped: Path, edit: Any, told: str) -> None:
+    load_suites(CONTRACTS, TABLES)
+    rewrite(shipped / "tickets.json", edit)
+    with pytest.raises(SuiteError, match=re.escape(told)):
+        load_suites(CONTRACTS, TABLES)
+
+
+@pytest.mark.parametrize("name", ["tickets", "accounting"])
+def test_a_table_or_measure_without_a_suite_is_refused(shipped: Path, name: str) -> None:
+    (shipped / f"{name}.json").unlink()
+    with pytest.raises(SuiteError, match=f"{name} has no suite, so nothing would be held against it"):
+        load_suites(CONTRACTS, TABLES)
+
+
+def test_a_suite_without_its_measure_is_refused(shipped: Path) -> None:
+    (shipped / "accounting.sql").unlink()
+    with pytest.raises(SuiteError, match=r"accounting\.json: name is 'accounting'; it is one of"):
+        load_suites(CONTRACTS, TABLES)
+
+
+def test_generated_expectations_follow_the_schema() -> None:
+    entries = {entry["meta"]["rule"]: entry for entry in generated_expectations(TABLES["journeys"], CONTRACTS)}
+    assert entries["status_is_a_known_value"]["kwargs"] == {
+        "column": "status",
+        "value_set": ["closed", "abandoned", "ended", "open"],
+    }
+    assert {entry["severity"] for entry in entries.values()} == {"critical"}
+    assert "status is one of closed" in entries["status_is_a_known_value"]["meta"]["says"]
