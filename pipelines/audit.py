@@ -160,10 +160,16 @@ def observed(result: Mapping[str, Any]) -> str:
 
 def _one_row(row: Any) -> str:
     """
-    >>> _one_row({"customer_key": "c-1", "seq": None})
-    'customer_key = c-1, seq = null'
+    >>> _one_row({"customer_key": "c-1", "seq": None, "share": 1 / 3})
+    'customer_key = c-1, seq = null, share = 0.333333'
     """
     if not isinstance(row, Mapping):
         return json.dumps(row, ensure_ascii=False)
-    parts = (f"{name} = {'null' if value is None else value}" for name, value in row.items())
+    parts = (f"{name} = {_one_value(value)}" for name, value in row.items())
     return " ".join(", ".join(parts).split())[:_LETTERS]
+
+
+def _one_value(value: Any) -> str:
+    if value is None:
+        return "null"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -237,7 +237,7 @@ def _result(run_id: str, suite: Suite, entry: Mapping[str, Any], outcome: Outcom
         "expected": _json(kwargs),
         "part": meta["part"],
         "error": outcome.error,
-        "sample": _json(list(outcome.sample)) if outcome.sample else None,
+        "sample": json.dumps(plain(list(outcome.sample)), ensure_ascii=False) if outcome.sample else None,
     }
 
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pipelines.run import run
-from pipelines.settings import load_settings
+from pipelines.settings import AuditLimits, load_settings
 from schemas.contracts import Contracts, load_contracts
 from tests.hostile_events import AS_OF, make_events
 from tests.lake_tables import counts, read_tables
@@ -308,8 +308,9 @@ def test_nothing_of_spoilt_exports_is_lost(seed: int, tmp_path: Path) -> None:
     (tmp_path / "sources" / "desk" / "calls.toml").write_text(CALLS)
 
     settings = load_settings(
-        as_of=AS_OF, sources=str(tmp_path / "sources"), exclude="email = 'ben@example.com'", block_bytes=1000, shards=2
-    )
+        as_of=AS_OF, sources=str(tmp_path / "sources"), exclude="email = 'ben@example.com'", block_bytes=1000, shards=2,
+        audit=AuditLimits(quarantine_block_share=1.0),
+    )  # fmt: skip
     run([str(data), f"desk.calls:{tmp_path}/calls.csv"], str(tmp_path / "lake"), settings)
     assert_accounted(tmp_path / "lake", [*data.iterdir(), tmp_path / "calls.csv"])
     count = counts(tmp_path / "lake")

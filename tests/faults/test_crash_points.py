@@ -68,16 +68,16 @@ def test_every_operation_is_watched(operations: list[str]) -> None:
 def test_the_lake_is_whole_after_a_fault_at_any_operation(
     fault: str, scene: dict[str, str], operations: list[str]
 ) -> None:
-    plan = [
-        (fault, n, operations[n - 1]) for n in _points(operations) if fault != "torn" or _is_write(operations[n - 1])
-    ]
+    points = [n for n in _points(operations) if fault != "torn" or _is_write(operations[n - 1])]
+    # From where it is full on, all else fails too: every second point is near enough.
+    plan = [(fault, n, operations[n - 1]) for n in points[:: 2 if fault == "full" else 1]]
     halves = [plan[0::2], plan[1::2]]
     with ThreadPoolExecutor(2) as pool:
-        points = [point for done in pool.map(lambda half: _work(scene, half), halves) for point in done]
-    assert len(points) == len(plan) > (20 if fault == "torn" else 100)
-    wrong = [f"{p['at']} {p['operation']}: {p['wrong']}" for p in points if p["wrong"]]
+        tried = [point for done in pool.map(lambda half: _work(scene, half), halves) for point in done]
+    assert len(tried) == len(plan) > {"crash": 150, "torn": 20, "full": 75}[fault]
+    wrong = [f"{p['at']} {p['operation']}: {p['wrong']}" for p in tried if p["wrong"]]
     assert wrong == []
-    ended = Counter(point["status"] for point in points)
+    ended = Counter(point["status"] for point in tried)
     # A full disk is told of, or what it prevented was no part of the run; it never is a fault of the program.
     assert set(ended) <= ({137} if fault != "full" else {0, 2}), ended
 

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipelines.lake import Lake
 from pipelines.run import run
 from pipelines.settings import Settings
 from tests.lake_tables import read_tables
@@ -34,6 +35,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
         connection = duck.connect()
         for name, table in read_tables(lake).items():
             connection.register(name, table)
+        opened = Lake(str(lake))
+        connection.register("runs", opened.history.read("runs", [opened.published().run_id]))
         return connection
 
     return publish
