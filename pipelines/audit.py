@@ -7,6 +7,7 @@ import, and neither the launcher nor a worker should pay for that.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -128,8 +129,9 @@ def refusal(run_id: str, lake: str, audit: Audit) -> Refused:
         lines.append(f"  and {len(failures) - _TOLD} more, in the table audit_results")
     return Refused(
         "\n".join(lines),
-        f'Look at the tables of the run: parcours query --lake {lake} --run {run_id} "from audit_results where run_id = '
-        f"'{run_id}' and not success\". If they are right all the same: parcours publish --lake {lake} {run_id}",
+        f"Look at the run: parcours runs --lake {shlex.quote(lake)} {run_id}; its tables: parcours query --lake "
+        f"{shlex.quote(lake)} --run {run_id} SQL. If they are right all the same: parcours publish --lake "
+        f"{shlex.quote(lake)} {run_id}",
     )
 
 

@@ -32,11 +32,13 @@ from pipelines.settings import AuditLimits
 from schemas.contracts import load_contracts
 from schemas.dictionary import load_metrics
 from schemas.suites import Suite, SuiteError, load_suites, measures
-from schemas.tables import Table, tables
+from schemas.tables import Table, sql_type, tables
 
 #: How many of the last runs a run is compared with.
 _COMPARED = 10
 _LETTERS = 1000
+#: The generated rule without which no other can be asked.
+_COLUMNS = "columns_are_as_declared"
 #: Rows of a table that is held in memory while it is audited.
 _SMALL = 200_000
 _TALLIES = pa.schema([("name", pa.string()), ("source", pa.string()), ("code", pa.string()), ("count", pa.int64())])
@@ -79,25 +81,32 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def audit(lake: Lake, run_id: str) -> dict[str, Any]:
     """Holds a run's tables against all suites -> {results, measures}, rows of the tables of these names."""
-    staged = _Staged(lake, lake.manifest(run_id))
+    manifest = lake.manifest(run_id)
+    try:
+        if lake.store.is_local:  # an object store keeps sums of its own
+            lake.verify(manifest)
+        staged = _Staged(lake, manifest)
+    except UsageError as error:  # tables that cannot be read are no reason to look at the command
+        raise Refused(f"{error.message} Nothing is published.", "Check the disk, and run the command again.") from None
     with contextlib.closing(staged.con):
-        staged.make_given_tables()
-        made = staged.make_measures()
         suites = staged.suites
+        asked = {name: suite.expectations for name, suite in suites.items()}
+        if wrong := staged.other_columns():  # a rule that reads a column would only end in an error
+            asked = {name: tuple(e for e in asked[name] if e["meta"]["rule"] == _COLUMNS) for name in wrong}
+        else:
+            staged.make_given_tables()
+            staged.make_measures()
         expectations = GreatExpectations(staged.con)
         results = []
-        for suite in suites.values():
-            outcomes = expectations.validate(suite.name, suite.expectations, staged.limits, staged.key(suite.name))
-            if len(outcomes) != len(suite.expectations):
-                raise Refused(
-                    f"Of {len(suite.expectations)} expectations of {suite.name}, {len(outcomes)} were looked at."
-                )
-            results += [_result(run_id, suite, *pair) for pair in zip(suite.expectations, outcomes, strict=True)]
-        if not results:
+        for name, entries in asked.items():
+            outcomes = expectations.validate(name, entries, staged.limits, staged.key(name))
+            if len(outcomes) != len(entries):
+                raise Refused(f"Of {len(entries)} expectations of {name}, {len(outcomes)} were looked at.")
+            results += [_result(run_id, suites[name], *pair) for pair in zip(entries, outcomes, strict=True)]
+        if not results or (wrong and all(result["success"] for result in results)):
             raise Refused("There is no expectation to hold the run against.", "Install Parcours again.")
-        now = _rows(staged.con, "from run_measures_now") if "run_measures_now" in made else []
-        as_of = staged.manifest.as_of
-        return {"results": results, "measures": [{"run_id": run_id, "as_of": as_of} | plain(row) for row in now]}
+        now = [] if wrong else _rows(staged.con, "from run_measures_now")
+        return {"results": results, "measures": [{"run_id": run_id, "as_of": manifest.as_of} | plain(r) for r in now]}
 
 
 class _Staged:
@@ -138,6 +147,23 @@ class _Staged:
             column for (column,) in self.con.execute(f"select column_name from (describe {quote(name)})").fetchall()
         ]
 
+    def other_columns(self) -> list[str]:
+        """Tables whose columns are not those of their schema: nothing else can be asked of them, or beside them."""
+        declared = {name: [(c.name, sql_type(c.type)) for c in self._tables[name].columns] for name in self._tables}
+        return [
+            table.name
+            for table in self.manifest.tables
+            if self._described(table.name) != self._spelled(declared[table.name])
+        ]
+
+    def _described(self, name: str) -> list[tuple[str, str]]:
+        return self.con.execute(f"select column_name, column_type from (describe {quote(name)})").fetchall()
+
+    def _spelled(self, columns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The types as DuckDB spells them."""
+        nothing = ", ".join(f"null::{kind} as {quote(name)}" for name, kind in columns)
+        return self.con.execute(f"select column_name, column_type from (describe select {nothing})").fetchall()
+
     def make_given_tables(self) -> None:
         """What the SQL of the measures reads beside the run's own tables."""
         run = {
@@ -160,12 +186,10 @@ class _Staged:
         replaced = [name for name, metric in used.items() if name in ours and metric != ours[name]]
         return [{"name": "replaced_metric", "source": "", "code": name, "count": 1} for name in replaced]
 
-    def make_measures(self) -> list[str]:
+    def make_measures(self) -> None:
         """The small tables that are audited beside the run's own."""
-        made = measures()
-        for name, sql in made.items():
+        for name, sql in measures().items():
             self.con.execute(f"create temp table {quote(name)} as {sql}")
-        return list(made)
 
     def _give(self, name: str, table: pa.Table) -> None:
         self.con.register("_given", table)

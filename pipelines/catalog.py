@@ -121,18 +121,18 @@ def _create_view(
 ) -> None:
     try:
         con.execute(f"create view {quote(table.name)} as {_rows(table, paths)}")
-    except duckdb.Error as error:  # a file that is gone, or cut off
+        if not comments:
+            return
+        con.execute(f"comment on view {quote(table.name)} is {text(_about(table))}")
+        for column in table.columns:
+            name = f"{quote(table.name)}.{quote(column['name'])}"
+            con.execute(f"comment on column {name} is {text(column['description'])}")
+    except duckdb.Error as error:  # a file that is gone, or cut off, or that has other columns
         reason = str(error).partition("\n")[0].partition(": ")[2]
         raise UsageError(
             f"Table {table.name} of run {manifest.run_id} cannot be read: {reason}.",
             "A file of the lake was moved, changed or removed: restore it, or run parcours run again.",
         ) from None
-    if not comments:
-        return
-    con.execute(f"comment on view {quote(table.name)} is {text(_about(table))}")
-    for column in table.columns:
-        name = f"{quote(table.name)}.{quote(column['name'])}"
-        con.execute(f"comment on column {name} is {text(column['description'])}")
 
 
 def _rows(table: TableEntry, paths: list[str]) -> str:

@@ -11,6 +11,7 @@ store. Readers resolve current.json once.
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -26,6 +27,8 @@ from pipelines.errors import Refused, UsageError
 from pipelines.history import History
 from pipelines.manifest import DescribedTable, File, Input, Manifest, table_entry, utc_text, version
 from pipelines.stores import not_writable, store_for, writing
+
+_PIECE = 4 << 20
 
 
 def new_run_id(now: datetime) -> str:
@@ -153,6 +156,26 @@ class Lake:
                 f"Make one: parcours run --input 'events/*.jsonl' --output {self.path}",
             )
         return self.manifest(run_id)
+
+    def verify(self, manifest: Manifest) -> None:
+        """UsageError unless every file that the manifest lists has the bytes that it had when it was written."""
+        for file in manifest.files:
+            path = f"{self.run(file.run_id or manifest.run_id).folder}/{file.path}"
+            digest = hashlib.sha256()
+            try:
+                with self.store.open_read(path) as stream:
+                    while piece := stream.read(_PIECE):
+                        digest.update(piece)
+            except OSError as error:
+                raise UsageError(
+                    f"{path}, a file of run {manifest.run_id}, cannot be read: {error.strerror or error}.",
+                    "Publish another run, or run parcours run again.",
+                ) from None
+            if digest.hexdigest() != file.sha256:
+                raise UsageError(
+                    f"{path} is not as run {manifest.run_id} wrote it: its checksum differs from the manifest's.",
+                    "Somebody changed it: publish another run, or run parcours run again.",
+                )
 
     @contextmanager
     def reading(self, run_id: str) -> Iterator[None]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import UsageError
 from pipelines.housekeeping import recover
 from pipelines.lake import Lake
-from pipelines.manifest import Manifest
 from pipelines.stores import writing
-
-_PIECE = 4 << 20
 
 
 def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping[str, Any]:
@@ -34,7 +30,7 @@ def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping
                 f"The lake {target.path} has no whole run {run_id}.",
                 f"parcours runs --lake {target.path} lists its runs.",
             )
-        _verify(target, target.manifest(run_id))
+        target.verify(target.manifest(run_id))
         with writing(target.path):
             published_at = target.publish(target.run(run_id))
             return target.history.record(
@@ -44,27 +40,6 @@ def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping
                 published_by="person",
                 publisher=_who(),
                 reason=reason,
-            )
-
-
-def _verify(lake: Lake, manifest: Manifest) -> None:
-    """The tables are those that were audited: each file has the bytes that the manifest says."""
-    for file in manifest.files:
-        path = f"{lake.run(file.run_id or manifest.run_id).folder}/{file.path}"
-        digest = hashlib.sha256()
-        try:
-            with lake.store.open_read(path) as stream:
-                while piece := stream.read(_PIECE):
-                    digest.update(piece)
-        except OSError as error:
-            raise UsageError(
-                f"{path}, a file of run {manifest.run_id}, cannot be read: {error.strerror or error}.",
-                "Publish another run, or run parcours run again.",
-            ) from None
-        if digest.hexdigest() != file.sha256:
-            raise UsageError(
-                f"{path} is not as run {manifest.run_id} wrote it: its checksum differs from the manifest's.",
-                "Somebody changed it: publish another run, or run parcours run again.",
             )
 
 

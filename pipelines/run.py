@@ -121,15 +121,16 @@ def run(
             }
             audit, refused = _audit(audits, target, run_id, beam_args)
             whole |= {"audit_failures": len(audit.failures), "audit_warnings": len(audit.warnings)}
-            write_catalog(target, manifest)
             if refused:
                 target.history.record(run_id, **whole, status="refused", message=refused.message)
-            elif publish:
-                target.history.record(run_id, **whole)
-                published_at = target.publish(attempt)
-                target.history.record(run_id, status="published", published_at=published_at, published_by="run")
+                with suppress(ParcoursError):  # of tables that cannot even be read: that is why they are refused
+                    write_catalog(target, manifest)
             else:
-                target.history.record(run_id, **whole, status="accepted")
+                write_catalog(target, manifest)
+                target.history.record(run_id, **whole, **({} if publish else {"status": "accepted"}))
+                if publish:
+                    published_at = target.publish(attempt)
+                    target.history.record(run_id, status="published", published_at=published_at, published_by="run")
         except BaseException as error:
             _record_failure(target, run_id, error)
             target.drop_run(attempt)

@@ -8,6 +8,7 @@ has its own suite. A user's own suites are a folder of such files and add to the
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any
 from schemas.contracts import Contracts, load_contracts
 from schemas.tables import HISTORY, Table, sql_type, tables
 
+#: The checksums of the shipped files, as `sha256sum` writes them.
+_SUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent / "expectations"
 SEVERITIES = ("critical", "warning", "info")
 #: Limits that the settings give; an expectation names one as {"$PARAMETER": name}.
@@ -255,6 +258,7 @@ def load_suites(
     for name in audited:
         if name not in suites:
             raise SuiteError(f"{SHIPPED}: {name} has no suite, so nothing would be held against it; {_REGENERATE}")
+    _refuse_changed(SHIPPED)
     if folder is not None:
         for file in _files(Path(folder)):
             name, entries = _read(file, audited, ("user",))
@@ -267,6 +271,22 @@ def load_suites(
                     )
             suites[name] = [*suites[name], *entries]
     return {name: Suite(name, tuple(suites[name])) for name in audited}
+
+
+def _refuse_changed(folder: Path) -> None:
+    """Rules that were weakened by hand, and SQL that asks nothing any more, look like any others: their sums differ."""
+    listed = (folder / _SUMS).read_text(encoding="utf-8") if (folder / _SUMS).exists() else ""
+    known = {name: digest for digest, name in (line.split("  ", 1) for line in listed.splitlines())}
+    for name, digest in _checksums(folder).items():
+        if known.pop(name, None) != digest:
+            raise SuiteError(f"{folder / name}: is not as {_SUMS} says that it was shipped; {_REGENERATE}")
+    if known:
+        raise SuiteError(f"{folder / min(known)}: is not there, though {_SUMS} lists it; {_REGENERATE}")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".sql"))
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def _generated_of(all_tables: Mapping[str, Table], name: str, contracts: Contracts) -> list[dict[str, Any]]:
@@ -394,6 +414,11 @@ def regenerate(folder: Path = SHIPPED) -> list[Path]:
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
             changed.append(file)
+    sums = folder / _SUMS
+    text = "".join(f"{digest}  {name}\n" for name, digest in _checksums(folder).items())
+    if not sums.exists() or sums.read_text(encoding="utf-8") != text:
+        sums.write_text(text, encoding="utf-8")
+        changed.append(sums)
     return changed
 
 

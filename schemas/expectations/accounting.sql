@@ -82,8 +82,10 @@ of_identifiers as (
     from identity_map
 ),
 of_metrics as (
-    select n.metric, m.numerator::bigint as numerator
+    -- a run without any touchpoint has no metric at all
+    select n.metric, coalesce(m.numerator::bigint, if(t.n = 0, 0, null)) as numerator
     from (select unnest(['orders', 'new_customers']) as metric) as n
+    cross join of_touchpoints as t
     left join lifecycle_metrics as m on n.metric = m.metric and m.period_kind = 'all' and m.segment = 'all'
     where n.metric not in (select code from tallies where name = 'replaced_metric')
 )

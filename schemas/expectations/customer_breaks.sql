@@ -35,6 +35,26 @@ of_subscriptions as (
     cross join this_run as r
     group by s.customer_key
 ),
+-- Of each customer and currency, by the touchpoints and by customers; null where one of them knows of none.
+of_money as (
+    select
+        coalesce(t.customer_key, c.customer_key) as customer_key,
+        coalesce(t.currency, c.currency) as currency,
+        t.amount as there,
+        c.amount
+    from (
+        select customer_key, currency, sum(if(event_type = 'refund', -amount, amount))::decimal(38, 4) as amount
+        from touchpoints
+        where
+            event_type in ('purchase', 'refund', 'subscription_started')
+            or (event_type = 'renewal' and coalesce(outcome, 'renewed') = 'renewed')
+        group by customer_key, currency
+    ) as t
+    full join (
+        select customer_key, r.currency as currency, r.amount as amount
+        from (select customer_key, unnest(revenue_by_currency) as r from customers)
+    ) as c on t.customer_key = c.customer_key and t.currency = c.currency
+),
 keys as (
     select customer_key, 'touchpoints' as table_name from of_touchpoints
     union all
@@ -108,6 +128,12 @@ union all
 select 'counts_agree', customer_key, 'friction_points ' || friction_points, 'friction_points ' || friction_points_there
 from together
 where friction_points <> friction_points_there
+union all
+select
+    'counts_agree', customer_key, 'revenue ' || coalesce(amount::varchar, 'none') || ' ' || currency,
+    'revenue ' || coalesce(there::varchar, 'none') || ' ' || currency
+from of_money
+where amount is distinct from there
 union all
 select 'times_agree', customer_key, 'first seen ' || first_seen_at, 'first seen ' || coalesce(first_at::varchar, 'never')
 from together

@@ -419,6 +419,9 @@ WRONG = [
       for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points")),
     *(("customer_breaks", "customers_agree_with_their_rows", f"delete from {name}")
       for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points")),
+    # one customer's revenue against the other's: the sums of all still agree
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set revenue_by_currency = [r for r in revenue_by_currency if r.currency <> 'USD']"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set amount = amount + 1 where event_id = (select event_id from touchpoints where event_type = 'purchase' limit 1)"),
     ("customer_breaks", "customers_agree_with_their_rows", "update customers set first_seen_at = first_seen_at - interval 1 second"),
     ("customer_breaks", "customers_agree_with_their_rows", "update customers set last_seen_at = last_seen_at + interval 1 second"),
     ("customer_breaks", "customers_agree_with_their_rows", "update journeys set started_at = started_at + interval 1 second"),
@@ -703,7 +706,7 @@ def test_generating_keeps_what_is_written(tmp_path: Path) -> None:
     changed["expectations"] = [own, *changed["expectations"][1:]]
     (copied / "tickets.json").write_text(json.dumps(changed))
     (copied / "sessions.json").unlink()
-    assert sorted(file.name for file in regenerate(copied)) == ["sessions.json", "tickets.json"]
+    assert sorted(file.name for file in regenerate(copied)) == ["SHA256SUMS", "sessions.json", "tickets.json"]
     after = json.loads((copied / "tickets.json").read_bytes())
     whole = json.loads(before["tickets.json"])
     generated = [entry for entry in whole["expectations"] if entry["meta"]["part"] == "generated"]
@@ -859,6 +862,7 @@ def rewrite(file: Path, edit: Any) -> None:
         (lambda d: d["expectations"][1]["meta"].update(part="written"), "tickets.json: the generated rule required_columns_are_set is not what"),
         (lambda d: d["expectations"][-1]["meta"].update(part="generated"), "tickets.json: the generated rule seconds_are_differences_of_times is not what"),
         (lambda d: d["expectations"][-1]["meta"].update(part="user"), "tickets.json: expectations[5].meta.part is 'user'; it is one of generated, written"),
+        (lambda d: d["expectations"][-1].update(severity="info"), "tickets.json: is not as SHA256SUMS says that it was shipped"),
     ],
 )  # fmt: skip
 def test_a_shipped_suite_that_differs_is_refused(shipped: Path, edit: Any, told: str) -> None:
@@ -872,6 +876,19 @@ def test_a_shipped_suite_that_differs_is_refused(shipped: Path, edit: Any, told:
 def test_a_table_or_measure_without_a_suite_is_refused(shipped: Path, name: str) -> None:
     (shipped / f"{name}.json").unlink()
     with pytest.raises(SuiteError, match=f"{name} has no suite, so nothing would be held against it"):
+        load_suites(CONTRACTS, TABLES)
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove"])
+def test_sql_that_asks_nothing_any_more_is_refused(shipped: Path, spoil: str) -> None:
+    file = shipped / "session_breaks.sql"
+    file.write_text(file.read_text(encoding="utf-8") + "\nlimit 0\n", encoding="utf-8")
+    if spoil == "remove":  # with its suite, and with what says that there was one
+        file.unlink()
+        (shipped / "session_breaks.json").unlink()
+    with pytest.raises(
+        SuiteError, match=r"session_breaks\.(sql|json): is not (as SHA256SUMS says|there, though SHA256SUMS)"
+    ):
         load_suites(CONTRACTS, TABLES)
 
 

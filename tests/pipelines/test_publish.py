@@ -1,0 +1,68 @@
+"""A person publishes a run: which, who and why are kept; and only tables that are as they were written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.cli import status_of
+from pipelines.errors import UsageError
+from pipelines.lake import Run
+from pipelines.publish import publish
+
+
+def whole(maker: Any, status: str) -> Run:
+    run: Run = maker.start()
+    maker.write_manifest(run, maker.write_parts(run))
+    maker.lake.history.record(run.run_id, status=status, audit_failures=2 if status == "refused" else 0)
+    maker.lake.discard_staged(run)
+    return run
+
+
+@pytest.mark.parametrize("status", ["refused", "accepted", "published"])
+def test_a_whole_run_is_published_and_recorded(lake_maker: Any, status: str) -> None:
+    lake_maker.publish()
+    run = whole(lake_maker, status)
+    row = publish(lake_maker.lake.path, run.run_id, "it is right")
+    assert lake_maker.lake.current() == run.run_id
+    assert (row["status"], row["published_by"], row["reason"]) == ("published", "person", "it is right")
+    assert row["publisher"] and row["published_at"] is not None
+    assert lake_maker.lake.history.run(run.run_id) == row
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove"])
+def test_changed_tables_are_not_published(lake_maker: Any, spoil: str) -> None:
+    before = lake_maker.publish()
+    run = whole(lake_maker, "refused")
+    path = Path(run.folder, "touchpoints", "part-0-a.parquet")
+    path.unlink() if spoil == "remove" else path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UsageError, match="part-0-a.parquet.*(cannot be read|is not as run .* wrote it)"):
+        publish(lake_maker.lake, run.run_id)
+    assert lake_maker.lake.current() == before.run_id
+
+
+def test_a_run_that_died_or_never_was_is_not_published(lake_maker: Any, tmp_path: Path) -> None:
+    before = lake_maker.publish()
+    dead = whole(lake_maker, "running")
+    for run_id in (dead.run_id, "nobody"):
+        with pytest.raises(UsageError, match=f"has no whole run {run_id}"):
+            publish(lake_maker.lake, run_id)
+    assert lake_maker.lake.current() == before.run_id
+    with pytest.raises(UsageError, match="There is no run r in"):
+        publish(str(tmp_path / "nowhere"), "r")
+    assert not (tmp_path / "nowhere").exists(), "a wrong path makes no lake"
+
+
+def test_the_commands_tell_and_list(lake_maker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    lake_maker.publish()
+    run = whole(lake_maker, "refused")
+    lake = lake_maker.lake.path
+    assert status_of(["publish", "--lake", lake, run.run_id, "--reason", "a campaign"]) == 0
+    assert capsys.readouterr().out == f"Run {run.run_id} is published. Its audit had 2 failures.\n"
+    assert status_of(["runs", "--lake", lake]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if run.run_id in line]
+    assert line.startswith("*") and "2 failed" in line and "a campaign" in line
+    assert status_of(["runs", "--lake", lake, run.run_id]) == 0
+    assert "reason" in capsys.readouterr().out
+    assert status_of(["runs", "--lake", lake, "nobody"]) == 2
+    assert status_of(["query", "--lake", lake, "--run", "nobody", "select 1"]) == 2
