@@ -6,6 +6,7 @@ import, and neither the launcher nor a worker should pay for that.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import subprocess
@@ -51,6 +52,10 @@ class Auditor:
         self._words: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
+        if importlib.util.find_spec("great_expectations") is None:  # better known now than after the pipeline
+            raise UsageError(
+                "Great Expectations, which audits every run, is not installed.", "pip install great-expectations"
+            )
         self._words = tempfile.TemporaryFile()  # closed in __exit__
         path = str(Path(__file__).resolve().parent.parent)
         self._process = subprocess.Popen(
@@ -101,6 +106,10 @@ class Auditor:
                 "command again.",
             )
         given = json.loads(answer)
+        if given.get("run_id") != run_id:
+            raise Refused(
+                f"The audit answered of run {given.get('run_id')}, and not of {run_id}.", "Run the command again."
+            )
         if "error" in given:
             kind = {"UsageError": UsageError}.get(given["kind"], Refused)
             raise cast(ParcoursError, kind(given["error"], given["mend"]))

@@ -36,6 +36,8 @@ from schemas.tables import Table, sql_type, tables
 
 #: How many of the last runs a run is compared with.
 _COMPARED = 10
+#: Of how many, so that a lake of many years costs no more than a young one.
+_LOOKED_THROUGH = 50
 _LETTERS = 1000
 #: The generated rule without which no other can be asked.
 _COLUMNS = "columns_are_as_declared"
@@ -58,7 +60,8 @@ def main() -> None:
     GreatExpectations(duckdb.connect())  # imported while the pipeline is still at work
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
-            answers.write(json.dumps(_answer(json.loads(line)), ensure_ascii=False) + "\n")
+            request = json.loads(line)
+            answers.write(json.dumps({"run_id": request["run_id"], **_answer(request)}, ensure_ascii=False) + "\n")
             answers.flush()
     sys.stderr.flush()
     os._exit(0)  # DuckDB's binding would tell at length which of its objects Great Expectations still holds
@@ -200,7 +203,7 @@ class _Staged:
         """The last runs that were thought fit to publish, the oldest first."""
         wanted = [
             {name: row[name] for name in _THIS_RUN.names}
-            for row in self.lake.history.runs()
+            for row in self.lake.history.newest(_LOOKED_THROUGH)
             if row["status"] in ("accepted", "published") and row["run_id"] < self.manifest.run_id
         ]
         return wanted[-_COMPARED:]
@@ -213,7 +216,7 @@ class _Staged:
             with self.lake.store.open_read(path) as file:
                 read = pq.ParquetFile(file, read_dictionary=["customer_key"]).read(list(timelines.COLUMNS))
             one = timelines.check_timelines(read)
-            checked.append(one.breaks)
+            checked.append(one)
             self.con.register("_given", pa.table({"customer_key": one.customers}))
             self.con.execute("insert into places select customer_key from _given")
             self.con.unregister("_given")
@@ -227,7 +230,7 @@ class _Staged:
             limit {timelines.MOST}
             """
         ).to_arrow_table()
-        return pa.concat_tables([timelines.BREAKS.empty_table(), *checked, twice.cast(timelines.BREAKS)])
+        return pa.concat_tables([timelines.all_breaks(checked), twice.cast(timelines.BREAKS)])
 
     def _footers(self) -> str:
         """Rows and nulls of each column, as the Parquet files' footers say: nothing is read for it."""

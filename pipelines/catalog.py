@@ -6,6 +6,7 @@ reads. The tables of the lake's history (runs, audit_results, run_measures) are 
 """
 
 import contextlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,9 +21,12 @@ from pipelines.lake import Lake
 from pipelines.manifest import Manifest, TableEntry, table_entry
 from schemas.tables import HISTORY_TABLES
 
+_LOG = logging.getLogger("parcours")
+
 # What DuckDB 2.0 writes by default does not open in 1.4 or 1.5, which many analysts still have.
 STORAGE_VERSION = "v1.4.0"
 
+_TRIES = 5
 _SHARE = "create macro share(n, d) as n / nullif(d, 0)"
 _SHARE_COMMENT = "n / d, null where d is 0: never an error, never NaN."
 _JOURNEY_COMMENT = "The touchpoints of one customer_key, in order: from journey('c-1042')."
@@ -69,9 +73,15 @@ def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) 
 @contextlib.contextmanager
 def reading(lake: Lake, run_id: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """`connect`, closed at the end; until then `--keep` of another process leaves the run's tables alone."""
-    run_id = run_id or lake.published().run_id
-    with lake.reading(run_id), contextlib.closing(connect(lake, run_id)) as con:
-        yield con
+    for attempt in range(_TRIES):
+        wanted = run_id if run_id is not None else lake.published().run_id
+        with lake.reading(wanted):
+            # Between the two a writer may have published another run, and removed this one.
+            if run_id is None and attempt < _TRIES - 1 and not (lake.names(wanted) and lake.is_whole(wanted)):
+                continue
+            with contextlib.closing(connect(lake, wanted)) as con:
+                yield con
+                return
 
 
 def quote(name: str) -> str:
@@ -103,7 +113,12 @@ def _fill(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, live: 
         paths = lake.history.paths(name)
         if paths and live:
             paths = [f"{lake.history.folder}/{name}/*.parquet"]
-        _create_view(con, lake, manifest, table_entry(described, "1-0-0", 0), paths, comments)
+        entry = table_entry(described, "1-0-0", 0)
+        try:
+            _create_view(con, lake, manifest, entry, paths, comments)
+        except UsageError as error:  # what happened in the lake must not keep anybody from the run's own tables
+            _LOG.warning("%s It is left empty.", error.message)
+            _create_view(con, lake, manifest, entry, [], comments)
     con.execute(_SHARE)
     con.execute(f"comment on macro share is {text(_SHARE_COMMENT)}")
     touchpoints = next((table for table in manifest.tables if table.name == "touchpoints"), None)
@@ -126,8 +141,9 @@ def _create_view(
         con.execute(f"comment on view {quote(table.name)} is {text(_about(table))}")
         for column in table.columns:
             name = f"{quote(table.name)}.{quote(column['name'])}"
-            con.execute(f"comment on column {name} is {text(column['description'])}")
-    except duckdb.Error as error:  # a file that is gone, or cut off, or that has other columns
+            with contextlib.suppress(duckdb.BinderException):  # a column that is not there: the audit says so
+                con.execute(f"comment on column {name} is {text(column['description'])}")
+    except duckdb.Error as error:  # a file that is gone, or cut off
         reason = str(error).partition("\n")[0].partition(": ")[2]
         raise UsageError(
             f"Table {table.name} of run {manifest.run_id} cannot be read: {reason}.",

@@ -1,7 +1,7 @@
 """The command line. Only this module prints and ends the process; only `run`, `check` and `demo` import Beam.
 
 Exit status: 0 done; 1 refused by the audit, nothing published; 2 usage, settings or SQL; 3 input could not be read;
-130 interrupted.
+70 a fault of our own; 130 interrupted.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -56,6 +57,10 @@ def status_of(args: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return _reader_left()
+    except Exception:
+        traceback.print_exc()
+        click.echo("parcours: this is a fault of Parcours: please report it with the lines above.", err=True)
+        return 70
 
 
 def _reader_left() -> int:
@@ -348,8 +353,15 @@ def publish(lake: str, run_id: str, reason: str | None) -> int:
 
         with _stoppable():
             row = make_current(lake, run_id, reason)
-    failures = f" Its audit had {row['audit_failures']:,} failures." if row["audit_failures"] else ""
-    click.echo(f"Run {run_id} is published.{failures}")
+    failures = row["audit_failures"]
+    told = (
+        " It was not audited."
+        if failures is None
+        else f" Its audit forbade it in {failures:,} points."
+        if failures
+        else ""
+    )
+    click.echo(f"Run {run_id} is published.{told}")
     return 0
 
 

@@ -10,6 +10,7 @@ were removed. Each file is there whole or not at all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from pipelines.stores import Store
 from schemas.tables import HISTORY_TABLES
 
+_LOG = logging.getLogger("parcours")
 #: States of a run that ended with whole tables; those of any other are left-overs.
 WHOLE = ("refused", "accepted", "published")
 
@@ -35,12 +37,17 @@ class History:
 
     def runs(self) -> list[dict[str, Any]]:
         """The rows of `runs`, the oldest first."""
-        return [self._read(path)[0] for path in self.paths("runs")]
+        return self._rows(self.paths("runs"))
+
+    def newest(self, most: int) -> list[dict[str, Any]]:
+        """The last rows of `runs`, the oldest of them first."""
+        return self._rows(self.paths("runs")[-most:])
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """The row of one run; None where the lake knows none of that name."""
         path = self._path("runs", run_id)
-        return self._read(path)[0] if self._store.exists(path) else None
+        rows = self._rows([path]) if self._store.exists(path) else []
+        return rows[0] if rows else None
 
     def record(self, run_id: str, **news: Any) -> dict[str, Any]:
         """Writes what is new of a run into its row, which begins with the first news of it."""
@@ -54,7 +61,7 @@ class History:
         sink = pa.BufferOutputStream()
         given = pa.Table.from_pylist([dict(row) for row in rows], HISTORY_TABLES[table].schema)
         pq.write_table(given, sink, compression="zstd", store_schema=False)
-        self._store.publish(self._path(table, run_id), sink.getvalue().to_pybytes())
+        self._store.write_whole(self._path(table, run_id), sink.getvalue().to_pybytes())
 
     def read(self, table: str, run_ids: Iterable[str]) -> pa.Table:
         """The rows of some runs in a table, in the order given."""
@@ -65,8 +72,15 @@ class History:
     def _path(self, table: str, run_id: str) -> str:
         return f"{self.folder}/{table}/{run_id}.parquet"
 
-    def _read(self, path: str) -> list[dict[str, Any]]:
-        return self._table(path).to_pylist()
+    def _rows(self, paths: Iterable[str]) -> list[dict[str, Any]]:
+        """The one row of each file. One that cannot be read is told of, and stops nobody."""
+        rows = []
+        for path in paths:
+            try:
+                rows += self._table(path).to_pylist()
+            except pa.ArrowException as error:
+                _LOG.warning("%s cannot be read, and is left out: %s", path, " ".join(str(error).split()))
+        return rows
 
     def _table(self, path: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(self._store.read_bytes(path)), use_threads=False, pre_buffer=False)

@@ -6,11 +6,13 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipelines.errors import ParcoursError
 from pipelines.history import WHOLE
 from pipelines.lake import Lake
-from pipelines.settings import parse_time
 
 _LOG = logging.getLogger("parcours")
+#: Each run settles those before it, so only the newest records can be behind.
+_UNSETTLED = 20
 
 
 def recover(lake: Lake) -> list[str]:
@@ -21,23 +23,26 @@ def recover(lake: Lake) -> list[str]:
     """
     if not (lake.store.is_local and lake.is_locked):
         return []
-    current = lake.current()
-    states = {row["run_id"]: row for row in lake.history.runs()}
-    for run_id, row in states.items():
-        if run_id == current and row["status"] != "published":
-            # It died between its publication and the record of it.
-            states[run_id] = lake.history.record(run_id, status="published", **_publication(lake))
-        elif row["status"] == "running":
-            states[run_id] = lake.history.record(
-                run_id, status="died", message="Its process ended before the run did; its tables were removed."
-            )
-    dead = [run_id for run_id in lake.run_ids() if run_id != current and not _is_kept(lake, run_id, states)]
-    for run_id in dead:
+    try:
+        current = lake.current()
+    except ParcoursError as error:  # which of the runs it named nobody knows: none is removed
+        _LOG.warning("%s %s", error.message, error.mend)
+        return []
+    dead = [run_id for run_id in lake.run_ids() if run_id != current and not _is_kept(lake, run_id)]
+    for run_id in dead:  # first of all, since they may be what fills the disk
         lake.drop_run(lake.run(run_id))
     for run_id in lake.run_ids():
         if Path(lake.run(run_id).staged).exists() and lake.is_whole(run_id):
             lake.discard_staged(lake.run(run_id))
     lake.store.remove(_half_written(lake))
+    for row in lake.history.newest(_UNSETTLED):
+        if row["run_id"] == current and row["status"] != "published":
+            # It died between its publication and the record of it.
+            lake.history.record(row["run_id"], status="published", **lake.publication())
+        elif row["run_id"] != current and row["status"] == "running":
+            lake.history.record(
+                row["run_id"], status="died", message="Its process ended before the run did; its tables were removed."
+            )
     return dead
 
 
@@ -49,32 +54,34 @@ def keep(lake: Lake, runs: int) -> list[str]:
     """
     if runs < 1:
         raise ValueError(f"keep {runs} runs: give 1 or more")
-    whole = [run_id for run_id in lake.run_ids() if lake.is_whole(run_id)]
-    current = lake.current()
-    kept = set(whole[-runs:]) | {current}
+    whole = [run_id for run_id in lake.run_ids() if _is_kept(lake, run_id)]
+    kept = set(whole[-runs:]) | {lake.current()}
     kept |= {run_id for run_id in whole if run_id not in kept and lake.is_being_read(run_id)}
-    kept |= {file.run_id for run_id in whole if run_id in kept for file in lake.manifest(run_id).files}
-    removed = [run_id for run_id in whole if run_id not in kept]
-    for run_id in removed:
-        if lake.history.run(run_id) is not None:
-            lake.history.record(run_id, removed_at=datetime.now(UTC).replace(microsecond=0))
-        lake.drop_run(lake.run(run_id))
+    try:
+        kept |= {file.run_id for run_id in whole if run_id in kept for file in lake.manifest(run_id).files}
+    except ParcoursError as error:
+        _LOG.warning("No run is removed, since a kept one may need it: %s", error.message)
+        return []
+    removed = []
+    for run_id in whole:
+        if run_id not in kept:
+            if lake.history.run(run_id) is not None:
+                lake.history.record(run_id, removed_at=datetime.now(UTC).replace(microsecond=0))
+            if lake.drop_run(lake.run(run_id)):
+                removed.append(run_id)
     return removed
 
 
-def _is_kept(lake: Lake, run_id: str, states: dict[str, dict[str, object]]) -> bool:
-    """Whole, and by its record neither failed nor removed; of versions without records, whole is enough."""
-    row = states.get(run_id)
-    return lake.is_whole(run_id) and (row is None or (row["status"] in WHOLE and row["removed_at"] is None))
-
-
-def _publication(lake: Lake) -> dict[str, object]:
-    published_at = lake.published_at()
-    return {"published_at": parse_time(published_at)} if published_at else {}
+def _is_kept(lake: Lake, run_id: str) -> bool:
+    """Whole, and by its record neither under way, failed nor removed; of versions without records, whole is enough."""
+    if not lake.is_whole(run_id):
+        return False
+    row = lake.history.run(run_id)
+    return row is None or run_id == lake.current() or (row["status"] in WHOLE and row["removed_at"] is None)
 
 
 def _half_written(lake: Lake) -> list[str]:
-    """Small files that a process was just writing when it died: see `stores.publish`."""
+    """Small files that a process was just writing when it died: see `stores.write_whole`."""
     folders = [lake.path, *(lake.run(run_id).folder for run_id in lake.run_ids())]
     folders += [str(folder) for folder in Path(lake.history.folder).glob("*")]
     return [path for folder in folders for path in lake.store.glob(folder, ".*-????????") if Path(path).name != ".lock"]

@@ -14,8 +14,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -23,12 +25,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Refused, UsageError
+from pipelines.errors import ParcoursError, Refused, UsageError
 from pipelines.history import History
 from pipelines.manifest import DescribedTable, File, Input, Manifest, table_entry, utc_text, version
 from pipelines.stores import not_writable, store_for, writing
 
 _PIECE = 4 << 20
+_RUN_ID = re.compile(r"[\w-]+")
+#: Runs that this process reads: a lock on a file only tells other processes.
+_READ_HERE: Counter[str] = Counter()
 
 
 def new_run_id(now: datetime) -> str:
@@ -102,17 +107,33 @@ class Lake:
         except (ValueError, KeyError, TypeError):
             raise UsageError(
                 f"{self.path}/current.json does not name a run.",
-                "Is this a lake? Run parcours run --output again.",
+                "If this is a lake, the next run, or parcours publish, writes it anew.",
             ) from None
 
-    def published_at(self) -> str | None:
-        """When the published run was published, RFC 3339."""
+    def names(self, run_id: str) -> bool:
+        """True if current.json can be read and names this run."""
         try:
-            return str(json.loads(self.store.read_bytes(f"{self.path}/current.json")).get("published_at"))
-        except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
-            return None
+            return self.current() == run_id
+        except ParcoursError:
+            return False
+
+    def publication(self) -> dict[str, Any]:
+        """Of the published run: published_at, published_by, publisher and reason, as current.json tells them."""
+        try:
+            told = json.loads(self.store.read_bytes(f"{self.path}/current.json"))
+            return {
+                "published_at": datetime.fromisoformat(told["published_at"]),
+                "published_by": told.get("published_by", "run"),
+                "publisher": told.get("publisher"),
+                "reason": told.get("reason"),
+            }
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
     def run(self, run_id: str) -> Run:
+        """The folder of a run; UsageError for what cannot be the id of one."""
+        if not _RUN_ID.fullmatch(run_id):
+            raise UsageError(f"{run_id!r} is not the id of a run.", f"parcours runs --lake {self.path} lists them.")
         return Run(run_id, f"{self.path}/runs/{run_id}")
 
     def run_ids(self) -> list[str]:
@@ -138,7 +159,9 @@ class Lake:
         try:
             data = self.store.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(f"The lake {self.path} has no whole run {run_id}.", f"There is no {path}.") from None
+            raise UsageError(
+                f"The lake {self.path} has no whole run {run_id}.", f"parcours runs --lake {self.path} lists its runs."
+            ) from None
         try:
             return Manifest.from_bytes(data)
         except (ValueError, KeyError, TypeError):
@@ -151,10 +174,10 @@ class Lake:
         """The manifest of the published run; UsageError if nothing is published."""
         run_id = self.current()
         if run_id is None:
-            raise UsageError(
-                f"There is no published run in {self.path}.",
-                f"Make one: parcours run --input 'events/*.jsonl' --output {self.path}",
-            )
+            mend = f"Make one: parcours run --input 'events/*.jsonl' --output {self.path}"
+            if self.history.paths("runs"):
+                mend = f"parcours runs --lake {self.path} says why."
+            raise UsageError(f"There is no published run in {self.path}.", mend)
         return self.manifest(run_id)
 
     def verify(self, manifest: Manifest) -> None:
@@ -184,28 +207,41 @@ class Lake:
         The lock on its catalog is the one that DuckDB takes when it opens that file. Where none can be had, there is none:
         no catalog (what is wrong with the run, who reads it will say), or a file system without locks.
         """
-        with ExitStack() as held:
-            if self.store.is_local:
-                import fcntl
+        folder = self.run(run_id).folder
+        _READ_HERE[folder] += 1
+        try:
+            with ExitStack() as held:
+                if self.store.is_local:
+                    import fcntl
 
-                with suppress(OSError):
-                    fcntl.lockf(held.enter_context(Path(self.run(run_id).catalog).open("rb")), fcntl.LOCK_SH)
-            yield
+                    with suppress(OSError):
+                        fcntl.lockf(held.enter_context(Path(self.run(run_id).catalog).open("rb")), fcntl.LOCK_SH)
+                yield
+        finally:
+            _READ_HERE[folder] -= 1
 
     def is_being_read(self, run_id: str) -> bool:
-        """True if another process has the run open: a query, or any DuckDB client that attached its catalog."""
+        """True if somebody has the run open: a query, or any DuckDB client that attached its catalog."""
+        with self._alone(run_id) as alone:
+            return not alone
+
+    @contextmanager
+    def _alone(self, run_id: str) -> Iterator[bool]:
+        """Whether nobody reads the run; until the end nobody can begin to."""
         if not self.store.is_local:
-            return False
+            yield True
+            return
         import fcntl
 
-        try:
-            with Path(self.run(run_id).catalog).open("r+b") as file:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            return error.errno in (errno.EACCES, errno.EAGAIN)
-        return False
+        with ExitStack() as held:
+            alone = not _READ_HERE[self.run(run_id).folder]
+            try:
+                if alone:  # a lock of this process's own would be let go of when the file is closed
+                    file = held.enter_context(Path(self.run(run_id).catalog).open("r+b"))
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                alone = error.errno not in (errno.EACCES, errno.EAGAIN)
+            yield alone
 
     # -- writing
 
@@ -256,7 +292,7 @@ class Lake:
             with writing(self.path):
                 Path(run.blocks).mkdir(parents=True)
         else:  # it has no folders; but that it can be written is better known now than at the first block
-            self.store.publish(f"{run.staged}/started", run_id.encode())
+            self.store.write_whole(f"{run.staged}/started", run_id.encode())
         return run
 
     def read_listings(self, run: Run) -> Listing:
@@ -316,19 +352,24 @@ class Lake:
         with writing(self.path):
             # The data first, then the list of it: no power cut can leave a published run with half a file.
             self.store.settle(f"{run.folder}/{file.path}" for file in listed)
-            self.store.publish(run.manifest, manifest.to_bytes())
+            self.store.write_whole(run.manifest, manifest.to_bytes())
         return manifest
 
-    def publish(self, run: Run) -> datetime:
-        """Makes `run` the one that readers see, in one write; returns when. It must have its manifest."""
-        manifest, now = self.manifest(run.run_id), _now()
-        current = {"run_id": run.run_id, "published_at": utc_text(now), "as_of": manifest.as_of}
+    def publish(self, run: Run, by: str = "run", publisher: str | None = None, reason: str | None = None) -> None:
+        """Makes `run` the one that readers see, in one write, which also tells who did it. It must have its manifest."""
+        current = {
+            "run_id": run.run_id,
+            "published_at": utc_text(_now()),
+            "as_of": self.manifest(run.run_id).as_of,
+            "published_by": by,
+            "publisher": publisher,
+            "reason": reason,
+        }
         guard: AbstractContextManager[None] = nullcontext() if self.is_locked else self.lock(run.run_id)
         with guard, writing(self.path):
             if self.store.is_local and self.store.exists(run.catalog):
                 self.store.settle([run.catalog])
-            self.store.publish(f"{self.path}/current.json", (json.dumps(current, indent=1) + "\n").encode())
-        return now
+            self.store.write_whole(f"{self.path}/current.json", (json.dumps(current, indent=1) + "\n").encode())
 
     def discard_staged(self, run: Run) -> None:
         """Removes what no reader sees: files of repeated attempts, and last the pipeline's scratch."""
@@ -338,11 +379,14 @@ class Lake:
         )
         self.store.delete(run.staged)
 
-    def drop_run(self, run: Run) -> None:
-        """Removes a run's folder, first what makes it a whole run. The published run is never touched."""
-        if self.current() != run.run_id:
+    def drop_run(self, run: Run) -> bool:
+        """Removes a run's folder, first what makes it a whole run. Never the published one, or one that is being read."""
+        with self._alone(run.run_id) as alone:
+            if not alone or self.names(run.run_id):
+                return False
             self.store.remove([run.manifest])
             self.store.delete(run.folder)
+            return True
 
     def _prepare(self) -> None:
         if self.store.is_local:

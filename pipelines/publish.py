@@ -6,6 +6,8 @@ import getpass
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines import run_states
+from pipelines.catalog import write_catalog
 from pipelines.errors import UsageError
 from pipelines.housekeeping import recover
 from pipelines.lake import Lake
@@ -23,24 +25,17 @@ def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping
         raise UsageError(
             f"There is no run {run_id} in {target.path}.", f"parcours runs --lake {target.path} lists them."
         )
-    with target.lock(run_id):
+    with target.lock(run_id), writing(target.path):
         recover(target)
         if run_id not in target.run_ids() or not target.is_whole(run_id):
             raise UsageError(
                 f"The lake {target.path} has no whole run {run_id}.",
                 f"parcours runs --lake {target.path} lists its runs.",
             )
-        target.verify(target.manifest(run_id))
-        with writing(target.path):
-            published_at = target.publish(target.run(run_id))
-            return target.history.record(
-                run_id,
-                status="published",
-                published_at=published_at,
-                published_by="person",
-                publisher=_who(),
-                reason=reason,
-            )
+        manifest = target.manifest(run_id)
+        target.verify(manifest)
+        write_catalog(target, manifest)  # anew: the lake may have been moved since
+        return run_states.publish(target, run_id, "person", _who(), reason)
 
 
 def _who() -> str:

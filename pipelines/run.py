@@ -18,7 +18,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import journeys
+from pipelines import journeys, run_states
 from pipelines.audit import Audit, Auditor, refusal
 from pipelines.catalog import write_catalog
 from pipelines.checksums import Checksums
@@ -30,7 +30,7 @@ from pipelines.manifest import Manifest, version
 from pipelines.preflight import check_plan
 from pipelines.progress import ProgressFactory
 from pipelines.settings import Settings
-from pipelines.stores import not_writable
+from pipelines.stores import not_writable, writing
 from schemas.contracts import ContractError, load_contracts
 from schemas.dictionary import DictionaryError, load_friction, load_metrics
 from schemas.source_descriptions import SourceError, load_sources
@@ -107,36 +107,30 @@ def run(
     plan = make_plan(inputs, settings, run_id, target.run(run_id), lookups or {}, started)
     # Started first: Great Expectations is imported while the pipeline works.
     with nullcontext(auditor) if auditor else Auditor() as audits, target.lock(run_id):
-        recover(target)
+        with writing(target.path):
+            recover(target)
         attempt = target.start_run(run_id)
         try:
-            _record_start(target, run_id, started, plan, settings)
+            run_states.begin(target, run_id, **_known_at_start(started, plan, settings))
             manifest = _stage(target, attempt, plan, settings, beam_args, started, progress)
-            counts = _counts(manifest.tallies)
-            whole = {
-                "finished_at": datetime.now(UTC).replace(microsecond=0),
-                "seconds": round(time.monotonic() - clock, 3),
-                "customers": manifest.rows["customers"],
-                **{name: counts["quarantined_events" if name == "quarantined" else name] for name in _COUNTED},
-            }
+            facts = _known_when_staged(manifest, time.monotonic() - clock)
             audit, refused = _audit(audits, target, run_id, beam_args)
-            whole |= {"audit_failures": len(audit.failures), "audit_warnings": len(audit.warnings)}
             if refused:
-                target.history.record(run_id, **whole, status="refused", message=refused.message)
+                run_states.refuse(target, run_id, refused, audit, facts)
                 with suppress(ParcoursError):  # of tables that cannot even be read: that is why they are refused
                     write_catalog(target, manifest)
             else:
                 write_catalog(target, manifest)
-                target.history.record(run_id, **whole, **({} if publish else {"status": "accepted"}))
+                run_states.accept(target, run_id, audit, facts, waits=not publish)
                 if publish:
-                    published_at = target.publish(attempt)
-                    target.history.record(run_id, status="published", published_at=published_at, published_by="run")
+                    run_states.publish(target, run_id)
         except BaseException as error:
-            _record_failure(target, run_id, error)
-            target.drop_run(attempt)
-            if isinstance(error, OSError):
-                raise not_writable(target.path, error.strerror or str(error)) from error
-            raise
+            if not target.names(run_id):
+                run_states.fail(target, attempt, error)
+                if isinstance(error, OSError):
+                    raise not_writable(target.path, error.strerror or str(error)) from error
+                raise
+            _LOG.warning("Run %s is published; what was to follow did not: %s", run_id, error or type(error).__name__)
         removed = _tidy(target, attempt, settings.keep if publish and not refused else None)
     result = RunResult(
         run_id=run_id,
@@ -165,34 +159,32 @@ def _tidy(lake: Lake, attempt: Run, kept: int | None) -> list[str]:
     try:
         lake.discard_staged(attempt)
         return keep(lake, kept) if kept else []
-    except OSError as error:
-        _LOG.warning("%s could not be tidied: %s. The next run tries again.", lake.path, error.strerror or error)
+    except (OSError, ParcoursError) as error:
+        _LOG.warning("%s could not be tidied: %s. The next run tries again.", lake.path, error)
         return []
 
 
-def _record_start(lake: Lake, run_id: str, started: datetime, plan: journeys.Plan, settings: Settings) -> None:
-    lake.history.record(
-        run_id,
-        started_at=started,
-        as_of=plan.stages.as_of,
-        status="running",
-        version=version(),
-        settings=settings.model_dump_json(),
-        inputs=len(plan.files),
-        input_bytes=sum(file.bytes for file in plan.files),
-    )
+def _known_at_start(started: datetime, plan: journeys.Plan, settings: Settings) -> dict[str, Any]:
+    """Of the row of `runs`, what is known before anything is read."""
+    return {
+        "started_at": started,
+        "as_of": plan.stages.as_of,
+        "version": version(),
+        "settings": settings.model_dump_json(),
+        "inputs": len(plan.files),
+        "input_bytes": sum(file.bytes for file in plan.files),
+    }
 
 
-def _record_failure(lake: Lake, run_id: str, error: BaseException) -> None:
-    """Of a run that is not published. That it failed is told already: if the record fails too, that is no news."""
-    message = (
-        error.message if isinstance(error, ParcoursError) else str(error).partition("\n")[0] or type(error).__name__
-    )
-    if isinstance(error, KeyboardInterrupt):
-        message = "It was interrupted."
-    with suppress(Exception):
-        if lake.current() != run_id:
-            lake.history.record(run_id, status="failed", message=message)
+def _known_when_staged(manifest: Manifest, seconds: float) -> dict[str, Any]:
+    """Of the row of `runs`, what is known when the tables are whole."""
+    counts = _counts(manifest.tallies)
+    return {
+        "finished_at": datetime.now(UTC).replace(microsecond=0),
+        "seconds": round(seconds, 3),
+        "customers": manifest.rows["customers"],
+        **{name: counts["quarantined_events" if name == "quarantined" else name] for name in _COUNTED},
+    }
 
 
 def _stage(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.audit import Audit, told
 from pipelines.errors import UsageError
+from pipelines.history import WHOLE
 from pipelines.lake import Lake
 from pipelines.query import plain
 from pipelines.summary import audited, duration
@@ -19,7 +20,7 @@ _SHOWN = 20
 def runs(lake: Lake) -> list[dict[str, Any]]:
     """The rows of the table `runs`, the newest first, with `is_current`: readers see that one. UsageError if no lake."""
     current = lake.current()
-    rows = [row | {"is_current": row["run_id"] == current} for row in reversed(lake.history.runs())]
+    rows = [_as_is(row, current) for row in reversed(lake.history.runs())]
     if not rows and current is None:
         raise UsageError(f"There is no run in {lake.path}.", "Make one: parcours run --input ... --output LAKE")
     return rows
@@ -42,7 +43,13 @@ def as_text(rows: list[dict[str, Any]], every: bool = False) -> Iterator[str]:
         yield "  ".join(parts).rstrip()
     if len(shown) < len(rows):
         yield f"and {len(rows) - len(shown):,} older ones; --all shows them"
-    yield "* is the run that readers see."
+    yield "* is the run that readers see." if any(row["is_current"] for row in rows) else "No run is published."
+
+
+def _as_is(row: dict[str, Any], current: str | None) -> dict[str, Any]:
+    """With `is_current`; what readers see is published, even where its record is a moment behind."""
+    is_current = row["run_id"] == current
+    return row | {"is_current": is_current, "status": "published" if is_current else row["status"]}
 
 
 def one_as_json(lake: Lake, run_id: str) -> str:
@@ -83,7 +90,8 @@ def one(lake: Lake, run_id: str) -> Iterator[str]:
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     failures, warnings = row["audit_failures"], row["audit_warnings"]
-    audit = "-" if failures is None else "passed" if failures == 0 else f"{failures:,} failed"
+    unaudited = "not audited" if row["status"] in WHOLE else "-"
+    audit = unaudited if failures is None else "passed" if failures == 0 else f"{failures:,} failed"
     audit += f", {warnings:,} warned" if warnings else ""
     notes = [f"published by {row['publisher']}"] if row["published_by"] == "person" else []
     notes += [row["reason"]] if row["reason"] else []

@@ -49,7 +49,7 @@ class Store(Protocol):
         """Single files that are there."""
         ...
 
-    def publish(self, path: str, data: bytes) -> None:
+    def write_whole(self, path: str, data: bytes) -> None:
         """A small file, there whole or not at all, over the one that was there."""
         ...
 
@@ -85,7 +85,7 @@ class _Disk:
         for path in paths:
             Path(path).unlink(missing_ok=True)
 
-    def publish(self, path: str, data: bytes) -> None:
+    def write_whole(self, path: str, data: bytes) -> None:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
@@ -173,7 +173,7 @@ class _ObjectStore:
             with _reaching(given[start]):
                 self._files.delete(given[start : start + 1000])
 
-    def publish(self, path: str, data: bytes) -> None:
+    def write_whole(self, path: str, data: bytes) -> None:
         logging.disable(logging.ERROR)  # Beam logs a traceback of what it then raises, and we tell
         try:
             with _reaching(path), self.open_write(path) as file:  # one put: an object is there whole or not at all

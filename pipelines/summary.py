@@ -220,6 +220,7 @@ def _audit(result: RunResult) -> list[str]:
     if not result.audit.results:
         return []
     lines = ["", audited(result.audit)]
+    lines += [f"  refused by {failed['table_name']}: {failed['rule']}" for failed in result.audit.failures]
     for warned in result.audit.warnings:
         lines += told(warned)
     return lines

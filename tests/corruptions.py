@@ -964,7 +964,7 @@ def a_measure_deleted(expectations: Path) -> None:
     (expectations / "accounting.sql").unlink()
 
 
-@broken_installation(1, "ended in an error", "Parser Error")
+@broken_installation(2, "accounting.sql", "is not as SHA256SUMS says that it was shipped")
 def a_measure_with_a_slip_in_its_sql(expectations: Path) -> None:
     """The SQL of the sums is cut short."""
     _cut(expectations / "accounting.sql")

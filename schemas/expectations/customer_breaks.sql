@@ -6,7 +6,10 @@ with of_touchpoints as (
         count(*) as n,
         min(occurred_at) as first_at,
         max(occurred_at) as last_at,
-        sum(journey_no) as journey_digest
+        sum(journey_no) as journey_digest,
+        coalesce(sum(hash(stage) % 1000003) filter (where stage is not null), 0) as stage_digest,
+        bool_and(is_known) as all_known,
+        bool_or(is_known) as any_known
     from touchpoints
     group by customer_key
 ),
@@ -21,7 +24,10 @@ of_journeys as (
     group by customer_key
 ),
 of_stages as (
-    select customer_key, any_value(stage) filter (where is_open) as current_stage
+    select
+        customer_key,
+        any_value(stage) filter (where is_open) as current_stage,
+        sum(touchpoints * (hash(stage) % 1000003)) as stage_digest
     from journey_stages
     group by customer_key
 ),
@@ -92,6 +98,11 @@ together as (
         j.first_at as first_journey_at,
         t.journey_digest as digest_of_touchpoints,
         j.journey_digest as digest_of_journeys,
+        t.stage_digest as stages_of_touchpoints,
+        coalesce(g.stage_digest, 0) as stages_of_runs,
+        c.is_known,
+        t.all_known,
+        t.any_known,
         c.current_stage,
         g.current_stage as open_stage,
         c.is_subscriber,
@@ -159,3 +170,12 @@ union all
 select 'touchpoints_are_in_their_journeys', customer_key, 'touchpoints say ' || digest_of_touchpoints, 'journeys say ' || digest_of_journeys
 from together
 where digest_of_touchpoints is distinct from digest_of_journeys
+union all
+-- the same of each stage: as many touchpoints have it as its runs count
+select 'touchpoints_are_in_their_stages', customer_key, 'touchpoints say ' || stages_of_touchpoints, 'stages say ' || stages_of_runs
+from together
+where stages_of_touchpoints is distinct from stages_of_runs
+union all
+select 'state_agrees', customer_key, 'is_known ' || is_known, 'touchpoints say ' || coalesce(any_known::varchar, 'nothing')
+from together
+where is_known is distinct from all_known or is_known is distinct from any_known

@@ -1,6 +1,7 @@
 -- How often a column of touchpoints has no value, against the median of the last runs.
 -- Input: run_measures_now, past_measures, limits. Grain: one column that earlier runs had too;
--- column_name, share, usual_share, rise, n_past. Left out is a run of too few touchpoints to tell anything.
+-- column_name, share, usual_share, rise, n_past, kept_ratio: of the values that there usually are how many there still
+-- are; null where they were too few to tell anything. Left out is a run of too few touchpoints to tell anything.
 with usual as (
     select column_name, median(value) as share, count(*) as n_past
     from past_measures
@@ -12,10 +13,10 @@ select
     n.value as share,
     u.share as usual_share,
     round(n.value - u.share, 9) as rise,
-    u.n_past
+    u.n_past,
+    if((1 - u.share) * r.value >= l.value, (1 - n.value) / (1 - u.share), null) as kept_ratio
 from run_measures_now as n
 join usual as u on n.column_name = u.column_name
-where
-    n.measure = 'null_share' and n.table_name = 'touchpoints'
-    and (select value from run_measures_now where measure = 'rows' and table_name = 'touchpoints')
-        >= (select value from limits where name = 'compared_least_events')
+cross join (select value from run_measures_now where measure = 'rows' and table_name = 'touchpoints') as r
+cross join (select value from limits where name = 'compared_least_events') as l
+where n.measure = 'null_share' and n.table_name = 'touchpoints' and r.value >= l.value

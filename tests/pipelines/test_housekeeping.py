@@ -1,11 +1,13 @@
 """What a lake is rid of, and what it keeps."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.catalog import connect, reading
 from pipelines.housekeeping import keep, recover
 from pipelines.lake import Lake, Run
 from pipelines.manifest import File
@@ -101,8 +103,46 @@ def test_a_publication_that_was_not_recorded_is(lake_maker: Any) -> None:
 def test_a_run_that_is_half_removed_is_removed(lake_maker: Any) -> None:
     first = published(lake_maker, 1)
     published(lake_maker, 2)
-    lake_maker.lake.history.record(
-        first.run_id, removed_at=lake_maker.lake.publish(lake_maker.lake.run("20260102T000000Z-2"))
-    )
+    lake_maker.lake.history.record(first.run_id, removed_at=datetime(2026, 1, 3, tzinfo=UTC))
     with lake_maker.lake.lock("next"):
         assert recover(lake_maker.lake) == [first.run_id]
+
+
+def test_a_run_under_way_elsewhere_is_no_old_run(lake_maker: Any) -> None:
+    """Without a lock, on an object store, its tables are whole while it is audited."""
+    under_way = published(lake_maker, 1, "running")
+    published(lake_maker, 2)
+    assert keep(lake_maker.lake, 1) == []
+    assert under_way.run_id in lake_maker.lake.run_ids()
+
+
+def test_a_lake_mends_itself_where_its_small_files_are_damaged(
+    lake_maker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = published(lake_maker, 1)
+    Path(lake_maker.lake.path, "current.json").write_text("")
+    with lake_maker.lake.lock("next"):
+        assert recover(lake_maker.lake) == [] and "does not name a run" in caplog.text
+    lake_maker.lake.publish(first)
+    Path(lake_maker.lake.history.folder, "runs", "20250101T000000Z-0.parquet").write_bytes(b"PAR1")
+    with lake_maker.lake.lock("next"):
+        assert recover(lake_maker.lake) == [] and "is left out" in caplog.text
+    with connect(lake_maker.lake) as con:
+        assert con.sql("select count(*) from touchpoints").fetchall() == [(3,)]
+
+
+def test_where_a_kept_manifest_cannot_be_read_nothing_is_removed(lake_maker: Any) -> None:
+    for number in range(1, 4):
+        published(lake_maker, number)
+    Path(lake_maker.lake.run("20260102T000000Z-2").manifest).write_text("{}")
+    assert keep(lake_maker.lake, 2) == []
+    assert numbers(lake_maker.lake) == ["1", "2", "3"]
+
+
+def test_a_run_that_this_process_reads_is_kept(lake_maker: Any) -> None:
+    first = published(lake_maker, 1)
+    with reading(lake_maker.lake) as con:
+        published(lake_maker, 2)
+        assert keep(lake_maker.lake, 1) == []
+        assert con.sql("select count(*) from touchpoints").fetchall() == [(3,)]
+    assert keep(lake_maker.lake, 1) == [first.run_id]

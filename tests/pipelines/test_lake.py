@@ -45,7 +45,7 @@ def test_readers_see_the_run_that_was_published_last(lake_maker: Any) -> None:
 
 def test_current_json_says_what_readers_need(lake: Lake) -> None:
     said = json.loads(Path(lake.path, "current.json").read_bytes())
-    assert set(said) == {"run_id", "published_at", "as_of"}
+    assert set(said) == {"run_id", "published_at", "as_of", "published_by", "publisher", "reason"}
     assert said["as_of"] == "2026-11-01T00:00:00Z"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.cli import status_of
 from pipelines.errors import UsageError
+from pipelines.housekeeping import recover
 from pipelines.lake import Run
 from pipelines.publish import publish
 
@@ -58,7 +59,7 @@ def test_the_commands_tell_and_list(lake_maker: Any, capsys: pytest.CaptureFixtu
     run = whole(lake_maker, "refused")
     lake = lake_maker.lake.path
     assert status_of(["publish", "--lake", lake, run.run_id, "--reason", "a campaign"]) == 0
-    assert capsys.readouterr().out == f"Run {run.run_id} is published. Its audit had 2 failures.\n"
+    assert capsys.readouterr().out == f"Run {run.run_id} is published. Its audit forbade it in 2 points.\n"
     assert status_of(["runs", "--lake", lake]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if run.run_id in line]
     assert line.startswith("*") and "2 failed" in line and "a campaign" in line
@@ -66,3 +67,32 @@ def test_the_commands_tell_and_list(lake_maker: Any, capsys: pytest.CaptureFixtu
     assert "reason" in capsys.readouterr().out
     assert status_of(["runs", "--lake", lake, "nobody"]) == 2
     assert status_of(["query", "--lake", lake, "--run", "nobody", "select 1"]) == 2
+
+
+def test_who_decided_is_in_the_one_write_that_publishes(lake_maker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies, or the disk is full, between the publication and the record of it."""
+    run = whole(lake_maker, "refused")
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("pipelines.history.History.record", fails)
+        assert publish(lake_maker.lake, run.run_id, "it is right")["status"] == "published"
+    told = lake_maker.lake.history.run(run.run_id)
+    assert told is not None and told["status"] == "refused"
+    with lake_maker.lake.lock("next"):
+        recover(lake_maker.lake)
+    row = lake_maker.lake.history.run(run.run_id)
+    assert row is not None
+    assert (row["status"], row["published_by"], row["reason"]) == ("published", "person", "it is right")
+    assert row["publisher"]
+
+
+def test_a_run_that_was_not_audited_says_so(lake_maker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    run = whole(lake_maker, "refused")
+    lake_maker.lake.history.record(run.run_id, audit_failures=None)
+    assert status_of(["runs", "--lake", lake_maker.lake.path]) == 0
+    assert "not audited" in capsys.readouterr().out
+    assert status_of(["publish", "--lake", lake_maker.lake.path, run.run_id]) == 0
+    assert "It was not audited." in capsys.readouterr().out

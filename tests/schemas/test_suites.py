@@ -426,6 +426,8 @@ WRONG = [
     ("customer_breaks", "customers_agree_with_their_rows", "update customers set last_seen_at = last_seen_at + interval 1 second"),
     ("customer_breaks", "customers_agree_with_their_rows", "update journeys set started_at = started_at + interval 1 second"),
     ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set journey_no = 2 where event_id = 'e7'"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set stage = 'usage' where event_id = 'e2'"),
+    ("customer_breaks", "customers_are_where_they_stand", "update touchpoints set is_known = not is_known where event_id = 'e2'"),
     ("customer_breaks", "customers_are_where_they_stand", "update customers set current_stage = 'usage'"),
     ("customer_breaks", "customers_are_where_they_stand", "delete from journey_stages where is_open"),
     ("customer_breaks", "customers_are_where_they_stand", "update customers set is_subscriber = false"),
@@ -465,6 +467,7 @@ WRONG = [
     ("succession_breaks", "stages_follow_one_another", "update journey_stages set left_at = left_at - interval 1 microsecond where stage_no = 2"),
     ("succession_breaks", "stages_follow_one_another", "update journey_stages set next_stage = 'usage' where stage_no = 2"),
     ("touchpoint_nulls", "columns_are_as_full_as_usual", "update footers set nulls = rows where column_name = 'channel'; update past_measures set value = 0.89 where column_name = 'channel'"),
+    ("touchpoint_nulls", "columns_have_not_vanished", "update footers set nulls = rows where column_name = 'email'"),
     ("touchpoint_nulls", "columns_are_not_emptied", "update footers set nulls = rows where column_name = 'source'"),
     *(("touchpoint_order", rule, f"insert into timeline_breaks values ('{rule}', 'c-1', 2, 'x')")
       for rule in ("seq_has_no_gaps", "time_goes_forward", "customer_is_in_one_place")),
