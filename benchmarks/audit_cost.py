@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (folder / "truth.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, str(HERE / "generate_events.py"), "--mixed", "--events", str(options.events)]
-        subprocess.run([*command, "--output", str(folder)], check=True)
+        files = str(max(1, min(4, options.events // 1000)))  # the generator wants a thousand events a file
+        subprocess.run([*command, "--files", files, "--output", str(folder)], check=True)
     inputs = str((folder / "*.jsonl").resolve())
     excess = []
     for number in range(options.runs):
