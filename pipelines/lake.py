@@ -137,10 +137,12 @@ class Lake:
         return Run(run_id, f"{self.path}/runs/{run_id}")
 
     def run_ids(self) -> list[str]:
-        """The runs that have a folder, the oldest first: whole ones, those under way, and left-overs."""
+        """The runs that have a folder, the oldest first: whole ones, those under way, and left-overs. No other folder."""
         if self.store.is_local:
-            return sorted(folder.name for folder in Path(self.path, "runs").glob("*") if folder.is_dir())
-        return sorted({path.split("/")[-2] for path in self.store.glob(f"{self.path}/runs", "*/manifest.json")})
+            names = {folder.name for folder in Path(self.path, "runs").glob("*") if folder.is_dir()}
+        else:
+            names = {path.split("/")[-2] for path in self.store.glob(f"{self.path}/runs", "*/manifest.json")}
+        return sorted(name for name in names if _RUN_ID.fullmatch(name))
 
     def is_whole(self, run_id: str) -> bool:
         """True if all tables of the run were written: its manifest says so."""

@@ -63,13 +63,15 @@ def loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import schemas.contracts, schemas.tables, schemas.dictionary, schemas.source_descriptions",
+        "import schemas.contracts, schemas.tables, schemas.dictionary, schemas.source_descriptions, schemas.suites",
         "import pipelines.cli",
         "import pipelines.query",
         "from pipelines.cli import status_of; assert status_of(['--help']) == 0",
         "from pipelines.cli import status_of; assert status_of(['metrics']) == 0",
         "from pipelines.cli import status_of; assert status_of(['metrics', 'aov']) == 0",
         "from pipelines.cli import status_of; assert status_of(['query', '--lake', 'no-such-lake', 'select 1']) == 2",
+        "from pipelines.cli import status_of; assert status_of(['runs', '--lake', 'no-such-lake']) == 2",
+        "from pipelines.cli import status_of; assert status_of(['publish', '--lake', 'no-such-lake', 'r']) == 2",
     ],
 )
 def test_beam_is_only_loaded_where_it_is_needed(code: str) -> None:
@@ -79,3 +81,28 @@ def test_beam_is_only_loaded_where_it_is_needed(code: str) -> None:
 
 def test_beam_is_seen_where_it_is_loaded() -> None:
     assert {"apache_beam", "transforms"} <= loaded_by("import transforms.batches")
+
+
+GREAT_EXPECTATIONS = {"great_expectations", "sqlalchemy", "duckdb_engine", "scipy"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.parts[0] != "schemas"], ids=str)
+def test_great_expectations_is_named_in_one_module(module: Path) -> None:
+    assert module.name == "gx_on_duckdb.py" or not {n for _, n in imports(ROOT / module)} & GREAT_EXPECTATIONS
+
+
+def test_a_run_loads_neither_great_expectations_nor_pandas(tmp_path: Path) -> None:
+    """All of it, worker included, in one process; the audit passes in its own."""
+    code = (
+        "from pipelines.without_pandas import hide_pandas; hide_pandas()\n"
+        "from pipelines.run import run; from pipelines.settings import load_settings\n"
+        "done = run(['fixtures/company/events.jsonl'], %r, load_settings(as_of='2026-03-31T00:00:00Z'))\n"
+        "assert done.published and len(done.audit.results) > 100"
+    )
+    loaded = loaded_by(code % str(tmp_path / "lake"))
+    assert "apache_beam" in loaded and not loaded & {*GREAT_EXPECTATIONS, "pandas"}
+
+
+def test_what_workers_import_brings_no_great_expectations() -> None:
+    steps = ", ".join(f"transforms.{m.stem}" for m in MODULES if m.parts[0] == "transforms" and m.stem != "__init__")
+    assert not loaded_by(f"import {steps}") & GREAT_EXPECTATIONS

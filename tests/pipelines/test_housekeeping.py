@@ -146,3 +146,12 @@ def test_a_run_that_this_process_reads_is_kept(lake_maker: Any) -> None:
         assert keep(lake_maker.lake, 1) == []
         assert con.sql("select count(*) from touchpoints").fetchall() == [(3,)]
     assert keep(lake_maker.lake, 1) == [first.run_id]
+
+
+def test_a_folder_that_is_no_run_is_let_alone(lake_maker: Any) -> None:
+    published(lake_maker, 1)
+    strange = Path(lake_maker.lake.path, "runs", "my notes")
+    strange.mkdir()
+    with lake_maker.lake.lock("next"):
+        assert recover(lake_maker.lake) == []
+    assert keep(lake_maker.lake, 1) == [] and strange.exists()
