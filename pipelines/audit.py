@@ -107,6 +107,7 @@ class Auditor:
             )
         given = json.loads(answer)
         if given.get("run_id") != run_id:
+            self._process.kill()  # it is one answer behind
             raise Refused(
                 f"The audit answered of run {given.get('run_id')}, and not of {run_id}.", "Run the command again."
             )

@@ -7,7 +7,6 @@ reads. The tables of the lake's history (runs, audit_results, run_measures) are 
 
 import contextlib
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -34,16 +33,18 @@ _JOURNEY_COMMENT = "The touchpoints of one customer_key, in order: from journey(
 
 def write_catalog(lake: Lake, manifest: Manifest) -> None:
     """Writes the run's catalog.duckdb; to be called before the run is published."""
+    target = lake.run(manifest.run_id).catalog
     with tempfile.TemporaryDirectory(prefix="parcours-") as temporary:
         path = Path(temporary, "catalog.duckdb")
-        con = duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION})
         try:
-            _fill(con, lake, manifest, live=True)
-            con.execute("checkpoint")
-        finally:
-            con.close()
-        with path.open("rb") as source, lake.store.open_write(lake.run(manifest.run_id).catalog) as target:
-            shutil.copyfileobj(source, target)
+            with duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION}) as con:
+                _fill(con, lake, manifest, live=True)
+                con.execute("checkpoint")
+        except duckdb.Error as error:
+            reason = " ".join(str(error).partition("\n")[0].split())
+            raise UsageError(f"The catalog {target} cannot be made: {reason}", "Check the room in /tmp.") from None
+        # Whole over the one that was there: somebody may have it open.
+        lake.store.write_whole(target, path.read_bytes())
 
 
 def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) -> duckdb.DuckDBPyConnection:
@@ -116,9 +117,8 @@ def _fill(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, live: 
         entry = table_entry(described, "1-0-0", 0)
         try:
             _create_view(con, lake, manifest, entry, paths, comments)
-        except UsageError as error:  # what happened in the lake must not keep anybody from the run's own tables
-            _LOG.warning("%s It is left empty.", error.message)
-            _create_view(con, lake, manifest, entry, [], comments)
+        except UsageError:  # what happened in the lake must not keep anybody from the run's own tables
+            _create_view(con, lake, manifest, entry, lake.history.readable(name), comments)
     con.execute(_SHARE)
     con.execute(f"comment on macro share is {text(_SHARE_COMMENT)}")
     touchpoints = next((table for table in manifest.tables if table.name == "touchpoints"), None)

@@ -35,18 +35,22 @@ class History:
         """The files of a table, the oldest run first."""
         return list(self._store.glob(f"{self.folder}/{table}", "*.parquet"))
 
+    def readable(self, table: str) -> list[str]:
+        """The files of a table, without those that are damaged."""
+        return [path for path in self.paths(table) if self._rows(table, [path])]
+
     def runs(self) -> list[dict[str, Any]]:
         """The rows of `runs`, the oldest first."""
-        return self._rows(self.paths("runs"))
+        return self._rows("runs", self.paths("runs"))
 
     def newest(self, most: int) -> list[dict[str, Any]]:
         """The last rows of `runs`, the oldest of them first."""
-        return self._rows(self.paths("runs")[-most:])
+        return self._rows("runs", self.paths("runs")[-most:])
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """The row of one run; None where the lake knows none of that name."""
         path = self._path("runs", run_id)
-        rows = self._rows([path]) if self._store.exists(path) else []
+        rows = self._rows("runs", [path]) if self._store.exists(path) else []
         return rows[0] if rows else None
 
     def record(self, run_id: str, **news: Any) -> dict[str, Any]:
@@ -67,18 +71,19 @@ class History:
         """The rows of some runs in a table, in the order given."""
         schema = HISTORY_TABLES[table].schema
         paths = [path for run_id in run_ids if self._store.exists(path := self._path(table, run_id))]
-        return pa.concat_tables([schema.empty_table(), *(self._table(path).cast(schema) for path in paths)])
+        return pa.Table.from_pylist(self._rows(table, paths), schema)
 
     def _path(self, table: str, run_id: str) -> str:
         return f"{self.folder}/{table}/{run_id}.parquet"
 
-    def _rows(self, paths: Iterable[str]) -> list[dict[str, Any]]:
-        """The one row of each file. One that cannot be read is told of, and stops nobody."""
-        rows = []
+    def _rows(self, table: str, paths: Iterable[str]) -> list[dict[str, Any]]:
+        """The rows of some files, each with all columns of the table. A file that cannot be read stops nobody."""
+        nothing = dict.fromkeys(HISTORY_TABLES[table].schema.names)
+        rows: list[dict[str, Any]] = []
         for path in paths:
             try:
-                rows += self._table(path).to_pylist()
-            except pa.ArrowException as error:
+                rows += [{name: row.get(name) for name in nothing} for row in self._table(path).to_pylist()]
+            except (pa.ArrowException, OSError, ValueError) as error:  # whatever Parquet makes of damaged bytes
                 _LOG.warning("%s cannot be read, and is left out: %s", path, " ".join(str(error).split()))
         return rows
 

@@ -29,21 +29,27 @@ def recover(lake: Lake) -> list[str]:
         _LOG.warning("%s %s", error.message, error.mend)
         return []
     dead = [run_id for run_id in lake.run_ids() if run_id != current and not _is_kept(lake, run_id)]
-    for run_id in dead:  # first of all, since they may be what fills the disk
-        lake.drop_run(lake.run(run_id))
+    gone = [run_id for run_id in dead if lake.drop_run(lake.run(run_id))]  # first: they may be what fills the disk
     for run_id in lake.run_ids():
         if Path(lake.run(run_id).staged).exists() and lake.is_whole(run_id):
-            lake.discard_staged(lake.run(run_id))
+            try:
+                lake.discard_staged(lake.run(run_id))
+            except ParcoursError as error:  # its manifest cannot be read: what belongs to it nobody knows
+                _LOG.warning("%s %s", error.message, error.mend)
     lake.store.remove(_half_written(lake))
+    _settle_publication(lake, current)
     for row in lake.history.newest(_UNSETTLED):
-        if row["run_id"] == current and row["status"] != "published":
-            # It died between its publication and the record of it.
-            lake.history.record(row["run_id"], status="published", **lake.publication())
-        elif row["run_id"] != current and row["status"] == "running":
-            lake.history.record(
-                row["run_id"], status="died", message="Its process ended before the run did; its tables were removed."
-            )
-    return dead
+        if row["run_id"] != current and row["status"] == "running":
+            lake.history.record(row["run_id"], status="died", message="Its process ended before the run did.")
+    return gone
+
+
+def _settle_publication(lake: Lake, current: str | None) -> None:
+    """Records what current.json tells, where a process died, or had no room, between that one write and the record."""
+    row = lake.history.run(current) if current is not None else None
+    news = {"status": "published", **lake.publication()}
+    if row is not None and any(row[name] != value for name, value in news.items()):
+        lake.history.record(row["run_id"], **news)
 
 
 def keep(lake: Lake, runs: int) -> list[str]:
@@ -69,6 +75,8 @@ def keep(lake: Lake, runs: int) -> list[str]:
                 lake.history.record(run_id, removed_at=datetime.now(UTC).replace(microsecond=0))
             if lake.drop_run(lake.run(run_id)):
                 removed.append(run_id)
+            elif lake.history.run(run_id) is not None:  # a reader came in between
+                lake.history.record(run_id, removed_at=None)
     return removed
 
 

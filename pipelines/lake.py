@@ -17,6 +17,8 @@ import os
 import re
 import secrets
 import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -34,6 +36,7 @@ _PIECE = 4 << 20
 _RUN_ID = re.compile(r"[\w-]+")
 #: Runs that this process reads: a lock on a file only tells other processes.
 _READ_HERE: Counter[str] = Counter()
+_COUNTING = threading.Lock()
 
 
 def new_run_id(now: datetime) -> str:
@@ -43,6 +46,10 @@ def new_run_id(now: datetime) -> str:
     '20261121T235900Z-...'
     """
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+class DamagedError(UsageError):
+    """A file of the lake was read, and is not what Parcours wrote."""
 
 
 @dataclass(frozen=True)
@@ -105,28 +112,24 @@ class Lake:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
-            raise UsageError(
+            raise DamagedError(
                 f"{self.path}/current.json does not name a run.",
                 "If this is a lake, the next run, or parcours publish, writes it anew.",
             ) from None
 
     def names(self, run_id: str) -> bool:
-        """True if current.json can be read and names this run."""
+        """True if current.json names this run, or if it may: nothing is removed because a file could not be read."""
         try:
             return self.current() == run_id
-        except ParcoursError:
+        except DamagedError:
             return False
+        except (ParcoursError, OSError):
+            return True
 
     def publication(self) -> dict[str, Any]:
         """Of the published run: published_at, published_by, publisher and reason, as current.json tells them."""
         try:
-            told = json.loads(self.store.read_bytes(f"{self.path}/current.json"))
-            return {
-                "published_at": datetime.fromisoformat(told["published_at"]),
-                "published_by": told.get("published_by", "run"),
-                "publisher": told.get("publisher"),
-                "reason": told.get("reason"),
-            }
+            return _publication(json.loads(self.store.read_bytes(f"{self.path}/current.json")))
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
@@ -210,20 +213,33 @@ class Lake:
         no catalog (what is wrong with the run, who reads it will say), or a file system without locks.
         """
         folder = self.run(run_id).folder
-        _READ_HERE[folder] += 1
+        with _COUNTING:
+            _READ_HERE[folder] += 1
         try:
             with ExitStack() as held:
                 if self.store.is_local:
                     import fcntl
 
                     with suppress(OSError):
-                        fcntl.lockf(held.enter_context(Path(self.run(run_id).catalog).open("rb")), fcntl.LOCK_SH)
+                        file = held.enter_context(Path(self.run(run_id).catalog).open("rb"))
+                        for wait_s in (
+                            0.05,
+                            0.2,
+                            0.5,
+                            0,
+                        ):  # for a writer that is just looking, not for a client that stays
+                            try:
+                                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                                break
+                            except OSError:
+                                time.sleep(wait_s)
                 yield
         finally:
-            _READ_HERE[folder] -= 1
+            with _COUNTING:
+                _READ_HERE[folder] -= 1
 
     def is_being_read(self, run_id: str) -> bool:
-        """True if somebody has the run open: a query, or any DuckDB client that attached its catalog."""
+        """True if a query of this process has the run open, or any DuckDB client of another that attached its catalog."""
         with self._alone(run_id) as alone:
             return not alone
 
@@ -237,12 +253,13 @@ class Lake:
 
         with ExitStack() as held:
             alone = not _READ_HERE[self.run(run_id).folder]
-            try:
-                if alone:  # a lock of this process's own would be let go of when the file is closed
+            if alone:  # a lock of this process's own would be let go of when the file is closed
+                with suppress(OSError):  # no catalog, or none that may be written: nobody is told of
                     file = held.enter_context(Path(self.run(run_id).catalog).open("r+b"))
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                alone = error.errno not in (errno.EACCES, errno.EAGAIN)
+                    try:
+                        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except OSError as error:
+                        alone = error.errno not in (errno.EACCES, errno.EAGAIN)
             yield alone
 
     # -- writing
@@ -357,9 +374,14 @@ class Lake:
             self.store.write_whole(run.manifest, manifest.to_bytes())
         return manifest
 
-    def publish(self, run: Run, by: str = "run", publisher: str | None = None, reason: str | None = None) -> None:
-        """Makes `run` the one that readers see, in one write, which also tells who did it. It must have its manifest."""
-        current = {
+    def publish(
+        self, run: Run, by: str = "run", publisher: str | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Makes `run` the one that readers see, in one write; returns what it tells, as `publication` does.
+
+        It must have its manifest.
+        """
+        current: dict[str, Any] = {
             "run_id": run.run_id,
             "published_at": utc_text(_now()),
             "as_of": self.manifest(run.run_id).as_of,
@@ -372,6 +394,7 @@ class Lake:
             if self.store.is_local and self.store.exists(run.catalog):
                 self.store.settle([run.catalog])
             self.store.write_whole(f"{self.path}/current.json", (json.dumps(current, indent=1) + "\n").encode())
+        return _publication(current)
 
     def discard_staged(self, run: Run) -> None:
         """Removes what no reader sees: files of repeated attempts, and last the pipeline's scratch."""
@@ -413,6 +436,15 @@ class Lake:
                     f"Run {run.run_id} lists {file.path} with {file.bytes:,} bytes, but the file {found}.",
                     "Nothing is published. Check the disk, and run the command again.",
                 )
+
+
+def _publication(current: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "published_at": datetime.fromisoformat(current["published_at"]),
+        "published_by": current.get("published_by", "run"),
+        "publisher": current.get("publisher"),
+        "reason": current.get("reason"),
+    }
 
 
 def _now() -> datetime:

@@ -117,7 +117,7 @@ def run(
             audit, refused = _audit(audits, target, run_id, beam_args)
             if refused:
                 run_states.refuse(target, run_id, refused, audit, facts)
-                with suppress(ParcoursError):  # of tables that cannot even be read: that is why they are refused
+                with suppress(ParcoursError, OSError):  # tables that cannot be read, or no room: refused they are
                     write_catalog(target, manifest)
             else:
                 write_catalog(target, manifest)

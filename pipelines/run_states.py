@@ -39,20 +39,22 @@ def publish(
     lake: Lake, run_id: str, by: str = "run", publisher: str | None = None, reason: str | None = None
 ) -> dict[str, Any]:
     """Readers see the run from here on. Returns its row, as it is or as it will be once it can be written."""
-    lake.publish(lake.run(run_id), by, publisher, reason)
-    news = {"status": "published", **lake.publication()}
+    news = {"status": "published", "removed_at": None, **lake.publish(lake.run(run_id), by, publisher, reason)}
     try:
         return lake.history.record(run_id, **news)
     except Exception as error:  # a full disk now must not make a failure of what is published
         _LOG.warning(
-            "Run %s is published, but its record could not be written: %s. The next run does it.", run_id, error
+            "Run %s is published, but its record could not be written: %s. The next run here does it.", run_id, error
         )
         return {"run_id": run_id, "audit_failures": None, **news}
 
 
 def fail(lake: Lake, run: Run, error: BaseException) -> None:
     """The run has come to nothing: its tables go first, since they may be what fills the disk."""
-    lake.drop_run(run)
+    try:
+        lake.drop_run(run)
+    except (OSError, ParcoursError) as problem:
+        _LOG.warning("What run %s wrote could not be removed: %s", run.run_id, problem)
     message = str(error).partition("\n")[0] or type(error).__name__
     if isinstance(error, ParcoursError):
         message = error.message

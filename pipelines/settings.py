@@ -103,7 +103,8 @@ class AuditLimits(BaseModel):
         default=0.5, description="Fewer events of a source than this part of the last runs' median are warned of."
     )
     volume_block_ratio: Share = Field(
-        default=0.1, description="Fewer than this part are not published; 0 lets all pass."
+        default=0.1,
+        description="Fewer than this part are not published, nor fewer values of a column; 0 lets all pass.",
     )
     compared_least_events: int = Field(
         default=100, ge=1, description="What usually has fewer events is not compared with the last runs."
@@ -117,7 +118,7 @@ class AuditLimits(BaseModel):
     )
     null_share_block: Share = Field(
         default=0.5,
-        description="A column whose share of nulls rose by more than this is not published; 1 lets all pass.",
+        description="A run in which the share of nulls of a column rose by more than this is not published.",
     )
     freshness_warn_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=3.0, description="A source whose newest event is so many days older than usual is warned of."

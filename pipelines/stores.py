@@ -234,6 +234,6 @@ def writing(lake: str) -> Iterator[None]:
 
 def not_writable(lake: str, reason: str) -> UsageError:
     return UsageError(
-        f"The lake {lake} cannot be written: {reason[0].lower() + reason[1:]}.",
+        f"The lake {lake} cannot be written: {reason[:1].lower() + reason[1:]}.",
         "Give --output a folder that you may write to, on a disk with room.",
     )

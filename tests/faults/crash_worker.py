@@ -117,6 +117,9 @@ def left_over(lake: str) -> str:
         return f"left over: {sorted(there - known)}"
     if states := {row["status"] for row in runs.values()} & {"running"}:
         return f"runs that are {states}"
+    if wrong := [i for i, row in runs.items() if (row["removed_at"] is not None) == (i in opened.run_ids())
+                 and row["status"] in ("published", "accepted", "refused")]:  # fmt: skip
+        return f"the history does not know whether {wrong} have tables"
     [current] = [row for row in runs.values() if row["run_id"] == opened.current()]
     return "" if current["status"] == "published" else f"the published run is recorded as {current['status']}"
 

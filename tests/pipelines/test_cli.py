@@ -137,6 +137,7 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_is_interrupted_whatever_beam_makes_of_it(number: int) -> None:
+    usual = signal.signal(number, signal.default_int_handler)  # the background of a shell ignores an interrupt
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), _stoppable():
         try:
@@ -146,6 +147,7 @@ def test_a_run_that_is_stopped_is_interrupted_whatever_beam_makes_of_it(number: 
     assert signal.getsignal(number) == before
     with pytest.raises(RuntimeError), _stoppable():
         raise RuntimeError("a fault of ours stays one")
+    signal.signal(number, usual)
 
 
 @pytest.mark.parametrize(
@@ -342,8 +344,16 @@ def test_a_run_that_is_not_published_says_so_and_offers_no_query() -> None:
     assert "NOT published" in shown and "Next:" not in shown
     result.audit = Audit(({"success": True, "severity": "critical", "error": None},))
     assert f"Next: parcours publish --lake '/data/my lake' {result.run_id}" in render(result)
-    result.audit = Audit(({"success": False, "severity": "critical", "error": None},))
-    assert "1 forbid publication" in render(result) and "Next:" not in render(result)
+    failed = {
+        "success": False,
+        "severity": "critical",
+        "error": None,
+        "table_name": "customers",
+        "rule": "key_is_unique",
+    }
+    result.audit = Audit((failed,))
+    shown = render(result)
+    assert "1 forbid publication\n  refused by customers: key_is_unique" in shown and "Next:" not in shown
 
 
 def test_a_check_shows_each_code_with_an_example_that_cannot_harm_the_terminal() -> None:
