@@ -16,17 +16,19 @@ from pipelines.manifest import Manifest
 OF_THE_ATTEMPT: Mapping[str, frozenset[str]] = {"quarantine": frozenset(("run_id", "file", "position"))}
 
 
-def read_tables(lake: str | Path) -> dict[str, pa.Table]:
+def read_tables(lake: str | Path, died: bool = False) -> dict[str, pa.Table]:
     """Every table of the published run, empty ones too. Each file is held against the manifest on the way."""
     store = Lake(str(lake))
     manifest = store.published()
     folder = Path(store.run(manifest.run_id).folder)
-    _hold_files(manifest, folder)
+    _hold_files(manifest, folder, died)
     return {entry.name: _read(manifest, folder, entry.name) for entry in manifest.tables}
 
 
-def _hold_files(manifest: Manifest, folder: Path) -> None:
+def _hold_files(manifest: Manifest, folder: Path, died: bool) -> None:
+    # A run that died just after its publication leaves its scratch, which no reader sees, to the next one.
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    there = {name for name in there if not name.startswith("_staged/")} if died else there
     listed = {file.path for file in manifest.files}
     assert there == listed | {"manifest.json", "catalog.duckdb"}, "a run's folder holds what its manifest lists"
     rows: Counter[str] = Counter()
@@ -47,7 +49,7 @@ def _read(manifest: Manifest, folder: Path, name: str) -> pa.Table:
     return pa.concat_tables(pieces) if pieces else pa.table({column["name"]: pa.nulls(0) for column in entry.columns})
 
 
-def in_order_of_key(lake: str | Path) -> dict[str, bytes]:
+def in_order_of_key(lake: str | Path, died: bool = False) -> dict[str, bytes]:
     """Each table of the run, less what belongs to the attempt, as the bytes of one file sorted by its key.
 
     The key decides first and the other columns after it: copies of one bad record have one key in `quarantine`.
@@ -55,7 +57,7 @@ def in_order_of_key(lake: str | Path) -> dict[str, bytes]:
     keys = {entry.name: entry.key for entry in Lake(str(lake)).published().tables}
     return {
         name: _as_bytes(table.drop_columns(list(OF_THE_ATTEMPT.get(name, ()))), keys[name])
-        for name, table in read_tables(lake).items()
+        for name, table in read_tables(lake, died).items()
     }
 
 
