@@ -123,7 +123,7 @@ class Auditor:
         try:
             status = self._process.wait(5)
         except subprocess.TimeoutExpired:
-            return "it stopped to answer"
+            return "it does not answer any more"
         self._words.seek(0)
         lines = [line.strip() for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].rstrip(".") if lines else f"its process ended with status {status}"
@@ -152,10 +152,7 @@ def told(result: Mapping[str, Any]) -> list[str]:
     lines = [f"  {result['table_name']}: {result['rule']}, {result['expectation']}{column}, {grade}"]
     if result["says"]:
         lines.append(f"    must hold: {result['says']}")
-    if result["error"]:
-        lines.append(f"    error: {result['error']}")
-    if not result["error"]:
-        lines.append(f"    observed: {observed(result)}")
+    lines.append(f"    error: {result['error']}" if result["error"] else f"    observed: {observed(result)}")
     if result["sample"]:
         lines += [f"    row: {_one_row(row)}" for row in json.loads(result["sample"])]
     return lines

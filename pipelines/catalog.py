@@ -180,8 +180,7 @@ def _through(lake: Lake, manifest: Manifest) -> Any:
     except ModuleNotFoundError:
         raise UsageError(f"Reading {lake.path} needs the package fsspec.", "pip install fsspec") from None
 
-    folders = {file.run_id: lake.run(file.run_id or manifest.run_id).folder for file in manifest.files}
-    sizes = {f"{folders[file.run_id]}/{file.path}": file.bytes for file in manifest.files}
+    sizes = {lake.path_of(manifest, file): file.bytes for file in manifest.files}
     for name in HISTORY_TABLES:
         sizes |= lake.store.glob(f"{lake.history.folder}/{name}", "*.parquet")
 

@@ -354,13 +354,9 @@ def publish(lake: str, run_id: str, reason: str | None) -> int:
         with _stoppable():
             row = make_current(lake, run_id, reason)
     failures = row["audit_failures"]
-    told = (
-        " It was not audited."
-        if failures is None
-        else f" Its audit forbade it in {failures:,} points."
-        if failures
-        else ""
-    )
+    told = " It was not audited." if failures is None else ""
+    if failures:
+        told = f" Its audit forbade it in {failures:,} {'point' if failures == 1 else 'points'}."
     click.echo(f"Run {run_id} is published.{told}")
     return 0
 

@@ -92,4 +92,4 @@ def _half_written(lake: Lake) -> list[str]:
     """Small files that a process was just writing when it died: see `stores.write_whole`."""
     folders = [lake.path, *(lake.run(run_id).folder for run_id in lake.run_ids())]
     folders += [str(folder) for folder in Path(lake.history.folder).glob("*")]
-    return [path for folder in folders for path in lake.store.glob(folder, ".*-????????") if Path(path).name != ".lock"]
+    return [path for folder in folders for path in lake.store.glob(folder, ".*-????????")]

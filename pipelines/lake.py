@@ -153,11 +153,11 @@ class Lake:
 
     def files(self, manifest: Manifest, table: str) -> list[str]:
         """The whole paths of a table's files, in the order in which they are to be read."""
-        return [
-            f"{self.run(file.run_id or manifest.run_id).folder}/{file.path}"
-            for file in manifest.files
-            if file.table == table
-        ]
+        return [self.path_of(manifest, file) for file in manifest.files if file.table == table]
+
+    def path_of(self, manifest: Manifest, file: File) -> str:
+        """The whole path of a file that a manifest lists, its own or an earlier run's."""
+        return f"{self.run(file.run_id or manifest.run_id).folder}/{file.path}"
 
     def manifest(self, run_id: str) -> Manifest:
         path = self.run(run_id).manifest
@@ -188,7 +188,7 @@ class Lake:
     def verify(self, manifest: Manifest) -> None:
         """UsageError unless every file that the manifest lists has the bytes that it had when it was written."""
         for file in manifest.files:
-            path = f"{self.run(file.run_id or manifest.run_id).folder}/{file.path}"
+            path = self.path_of(manifest, file)
             digest = hashlib.sha256()
             try:
                 with self.store.open_read(path) as stream:

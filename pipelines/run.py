@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from pipelines.preflight import check_plan
 from pipelines.progress import ProgressFactory
 from pipelines.settings import Settings
 from pipelines.stores import not_writable, writing
+from pipelines.summary import SUMS, totals
 from schemas.contracts import ContractError, load_contracts
 from schemas.dictionary import DictionaryError, load_friction, load_metrics
 from schemas.source_descriptions import SourceError, load_sources
@@ -109,7 +110,7 @@ def run(
     with nullcontext(auditor) if auditor else Auditor() as audits, target.lock(run_id):
         with writing(target.path):
             recover(target)
-        attempt = target.start_run(run_id)
+        attempt, decided = target.start_run(run_id), False
         try:
             run_states.begin(target, run_id, **_known_at_start(started, plan, settings))
             manifest = _stage(target, attempt, plan, settings, beam_args, started, progress)
@@ -123,9 +124,10 @@ def run(
                 write_catalog(target, manifest)
                 run_states.accept(target, run_id, audit, facts, waits=not publish)
                 if publish:
+                    decided = True  # from here on it may be published, whatever is raised
                     run_states.publish(target, run_id)
         except BaseException as error:
-            if not target.names(run_id):
+            if not (decided and target.names(run_id)):
                 run_states.fail(target, attempt, error)
                 if isinstance(error, OSError):
                     raise not_writable(target.path, error.strerror or str(error)) from error
@@ -178,7 +180,7 @@ def _known_at_start(started: datetime, plan: journeys.Plan, settings: Settings) 
 
 def _known_when_staged(manifest: Manifest, seconds: float) -> dict[str, Any]:
     """Of the row of `runs`, what is known when the tables are whole."""
-    counts = _counts(manifest.tallies)
+    counts = totals(manifest.tallies)
     return {
         "finished_at": datetime.now(UTC).replace(microsecond=0),
         "seconds": round(seconds, 3),
@@ -274,9 +276,8 @@ def make_plan(
         sources = load_sources(settings.sources)
         metrics = tuple(load_metrics(settings.metrics).values())
         friction = tuple(load_friction(settings.friction, settings.friction_parameters).values())
-        load_suites(
-            contracts, tables(contracts), settings.expectations
-        )  # a suite that cannot be used is better known now
+        # A suite that cannot be used is better known now than after the pipeline.
+        load_suites(contracts, tables(contracts), settings.expectations)
     except (ContractError, SourceError, DictionaryError, SuiteError) as error:
         raise UsageError(f"{error}.", "Correct the file that the message names.") from error
     stages = Path(settings.stages).read_text(encoding="utf-8") if settings.stages else read_sql("assign_stages")
@@ -376,28 +377,20 @@ def _refuse_nothing(records: int) -> None:
         raise InputError("The inputs hold no record.", "Check the export: headers alone are no events.")
 
 
-def _counts(tallies: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for tally in tallies:
-        counts[tally["name"]] += tally["count"]
-    return counts
-
-
 def _prove_counts(listing: Listing) -> None:
     """Refused unless the run's sums hold: every record is a touchpoint, a duplicate or accounted for.
 
     InputError where there was no record at all. The audit asks again; but a run whose sums do not hold is not kept.
     """
-    counts = _counts(listing.tallies)
+    counts = totals(listing.tallies)
     _refuse_nothing(counts["records_in"])
-    records = counts["records_mapped"] + counts["records_skipped"] + counts["records_unreadable"]
-    events = sum(counts[n] for n in ("touchpoints", "duplicates", "quarantined_events", "after_as_of", "excluded"))
+    parts = {total: sum(counts[part] for part in of) for total, of in SUMS.items()}
     rows: Counter[str] = Counter()
     for file in listing.files:
         rows[file.table] += file.rows
     for what, one, other in (
-        ("records in and records accounted for", counts["records_in"], records),
-        ("events in and events accounted for", counts["events_in"], events),
+        ("records in and records accounted for", counts["records_in"], parts["records_in"]),
+        ("events in and events accounted for", counts["events_in"], parts["events_in"]),
         ("touchpoints counted and rows written", counts["touchpoints"], rows["touchpoints"]),
         (
             "records quarantined and rows written",

@@ -93,12 +93,6 @@ def totals(tallies: Iterable[Mapping[str, Any]]) -> Counter[str]:
     return counted
 
 
-def sums_hold(tallies: Iterable[Mapping[str, Any]]) -> bool:
-    """True if both totals equal what they consist of."""
-    count = totals(tallies)
-    return all(count[total] == sum(count[part] for part in parts) for total, parts in SUMS.items())
-
-
 def render(result: RunResult) -> str:
     """The closing summary of a run."""
     state = "published" if result.published else "NOT published"

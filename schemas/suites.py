@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.contracts import Contracts, load_contracts
-from schemas.tables import HISTORY, Table, sql_type, tables
+from schemas.tables import HISTORY_TABLES, Table, sql_type, tables
 
 #: The checksums of the shipped files, as `sha256sum` writes them.
 _SUMS = "SHA256SUMS"
@@ -242,7 +242,7 @@ def load_suites(
     Where the user's contracts add to the shipped ones, the generated part of touchpoints follows the user's. Raises
     SuiteError for whatever would let a rule be passed over in silence.
     """
-    audited = [name for name in all_tables if name not in HISTORY]
+    audited = [name for name in all_tables if name not in HISTORY_TABLES]
     audited += list(measures())
     shipped_contracts = load_contracts()
     shipped_tables = tables(shipped_contracts)
@@ -400,7 +400,7 @@ def regenerate(folder: Path = SHIPPED) -> list[Path]:
     contracts = load_contracts()
     changed = []
     for name, table in tables(contracts).items():
-        if name in HISTORY:
+        if name in HISTORY_TABLES:
             continue
         file = folder / f"{name}.json"
         document: dict[str, Any] = {"name": name, "meta": {}, "expectations": []}

@@ -597,7 +597,6 @@ _RUN_MEASURES = Table(
     ),
 )
 #: Tables that are kept beside the runs, over all of them; the others belong to one run each.
-HISTORY = ("runs", "audit_results", "run_measures")
 HISTORY_TABLES: Mapping[str, Table] = {table.name: table for table in (_RUNS, _AUDIT_RESULTS, _RUN_MEASURES)}
 
 
