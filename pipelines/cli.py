@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -309,18 +310,39 @@ def query(lake: str, sql: str, form: Any, output: str | None, run_id: str | None
     show_default=True,
     help="The form of the answer.",
 )
-@click.argument("customer")
-def explain(lake: str, customer: str, limit: int, form: str) -> int:
-    """Tell the journey of one customer, event by event.
+@click.option("--metric", metavar="NAME", help="Tell a number of lifecycle_metrics instead, event by event.")
+@click.option(
+    "--period", metavar="MONTH", default="all", show_default=True, help="With --metric: a month as 2026-02, or all."
+)
+@click.option("--segment", metavar="NAME=VALUE", help="With --metric: of a segment, such as plan=pro.")
+@click.option("--customer", "only", metavar="CUSTOMER", help="With --metric: what one customer has to do with it.")
+@click.argument("customer", required=False)
+def explain(
+    lake: str, customer: str | None, limit: int, form: str, metric: str | None, period: str, segment: str | None,
+    only: str | None,
+) -> int:  # fmt: skip
+    """Tell the journey of one customer, or a metric, event by event.
 
     \b
     parcours explain --lake lake c-1042
     parcours explain --lake lake ada@example.com --format json
+    parcours explain --lake lake --metric churn_rate --period 2026-02
+    parcours explain --lake lake --metric csat --segment first_channel=email --customer c-1042
 
     CUSTOMER is a customer_key, or an identifier of one customer: a customer_id, an e-mail, a device, or a ticket,
     subscription or order. Told are the events with the rule that gave each its customer, stages, sessions and friction
     in place, what was refused, and the numbers with the events that they are made of.
+
+    A metric is told with the events behind its numerator and its denominator, and whether they add up to what is
+    published.
     """
+    if metric is not None:
+        return _explain_metric(lake, limit, form, metric, period, segment, only or customer)
+    if segment is not None or period != "all":
+        raise click.UsageError("--period and --segment go with --metric.")
+    customer = customer or only
+    if customer is None:
+        raise click.UsageError("Name a customer, or a metric with --metric.")
     from pipelines.explain import explained
     from pipelines.explain_text import as_json, as_text
 
@@ -331,6 +353,27 @@ def explain(lake: str, customer: str, limit: int, form: str) -> int:
             sys.stdout.writelines(f"{line}\n" for line in lines)
             sys.stdout.flush()
     except BrokenPipeError:  # click would make it an exit status of 1: refused
+        return _reader_left()
+    return 0
+
+
+def _explain_metric(
+    lake: str, limit: int, form: str, metric: str, period: str, segment: str | None, customer: str | None
+) -> int:
+    name, is_there, value = (segment or "").partition("=")
+    if segment is not None and not (name and is_there):
+        raise click.UsageError(f"--segment {segment} is not NAME=VALUE, such as plan=pro.")
+    try:
+        with _quiet_imports():  # a lake on an object store is read through Beam
+            from pipelines.explain_metric import Asked, explain_metric
+            from pipelines.explain_metric_text import as_json, as_text
+
+            asked = Asked(metric, period, customer, name or None, value if segment is not None else None)
+            explanation = explain_metric(lake, asked)
+        lines = [as_json(explanation)] if form == "json" else as_text(explanation, limit)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
         return _reader_left()
     return 0
 
@@ -413,7 +456,7 @@ def metrics(name: str | None, settings: str | None) -> None:
     \b
     parcours metrics repurchase_rate
     """
-    from schemas.dictionary import load_friction, load_metrics
+    from schemas.dictionary import Metric, load_friction, load_metrics
 
     with _describing():
         known = load_metrics(_folder("metrics", settings))
@@ -427,7 +470,23 @@ def metrics(name: str | None, settings: str | None) -> None:
         return
     named: dict[str, Any] = {**known, **friction}
     named |= {published: metric for metric in known.values() for published in metric.published_names}
-    _print_pairs(_told(_named(name, named, "metric")))
+    entry = _named(name, named, "metric")
+    _print_pairs(_told(entry))
+    if isinstance(entry, Metric):
+        _print_example(entry)
+
+
+def _print_example(metric: Any) -> None:
+    """The worked example of a metric: its events, the arithmetic, and what comes of it."""
+    click.echo("\nExample\n")
+    click.echo("\n".join(textwrap.wrap(metric.example.text, 108, initial_indent="  ", subsequent_indent="  ")) + "\n")
+    table = metric.example.table()
+    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+    for row in table:
+        click.echo("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo("")
+    for result in metric.example.results:
+        click.echo(f"  {result}")
 
 
 @parcours.command()
@@ -614,13 +673,16 @@ def _told(entry: Any) -> Iterator[tuple[str, str]]:
     """A dictionary entry as label and text, in its own order; its SQL is named, not printed."""
     for part in dataclasses.fields(entry):
         value = getattr(entry, part.name)
-        if part.name in ("sql", "shape", "divisor", "accumulates") or not value:
-            continue
+        if part.name in _NOT_TOLD or not value or not isinstance(value, str | tuple | Mapping):
+            continue  # an example as a whole is printed below
         if isinstance(value, Mapping):
             value = ", ".join(f"{name} = {given}" for name, given in value.items())
         elif isinstance(value, tuple):
             value = ", ".join(value)
         yield part.name.replace("_", " "), value.removesuffix(".toml") + ".sql" if part.name == "file" else value
+
+
+_NOT_TOLD = ("sql", "shape", "divisor", "accumulates", "over_all", "by_dimension_only", "is_forecast")
 
 
 def _with_statistics(metric: Any) -> str:

@@ -37,7 +37,7 @@ QUESTIONS = (
         pivot (
             select strftime(period_start, '%Y-%m') as month, metric, value
             from lifecycle_metrics
-            where period_kind = 'month' and period_start between '2017-01-01' and '2017-12-01'
+            where segment = 'all' and period_kind = 'month' and period_start between '2017-01-01' and '2017-12-01'
         )
         on metric in ('active_customers', 'orders', 'revenue', 'aov', 'arpu', 'repurchase_rate')
         using round(first(value), 3)

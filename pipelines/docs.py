@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pipelines.manifest import sql_type
 from pipelines.settings import AuditLimits, Settings
 from schemas.contracts import Contract, Contracts, Property, load_contracts
-from schemas.dictionary import Friction, Metric, load_friction, load_metrics
+from schemas.dictionary import EXAMPLE_AS_OF, EXAMPLE_SETTINGS, Friction, Metric, load_friction, load_metrics
 from schemas.suites import load_suites
 from schemas.tables import Table, tables
 
@@ -103,12 +103,20 @@ def dictionary_page(metrics: Iterable[Metric], friction: Iterable[Friction]) -> 
         _NOTE,
         "",
         "What each metric of `lifecycle_metrics` and each kind of `friction_points` means; `parcours metrics NAME`",
-        "prints the same. Months, currencies, quantiles and `status` are explained in [metrics.md](metrics.md).",
+        "prints the same. Months, currencies, quantiles, segments and `status` are explained in [metrics.md](metrics.md).",
+        "",
+        f"The worked examples are looked at as of {EXAMPLE_AS_OF}; each is a test that goes through the whole pipeline. They",
+        "are worked out with these settings:",
+        "",
+        "```toml",
+        EXAMPLE_SETTINGS.rstrip(),
+        "```",
         "",
         "## Metrics",
     ]
     for metric in metrics:
-        lines += ["", f"### {metric.name}", "", metric.description, "", *_head("", ""), *_told(metric)]
+        lines += ["", f"### {metric.name}", "", metric.description, "", *_head("", ""), *_told(metric), ""]
+        lines += _worked(metric)
     lines += ["", "## Kinds of friction"]
     for kind in friction:
         lines += ["", f"### {kind.kind}", "", kind.description, "", *_head("", ""), *_told_friction(kind)]
@@ -125,10 +133,23 @@ def _told(metric: Metric) -> Iterator[str]:
         ("Time anchor", metric.anchor),
         ("Excluded", metric.exclusions),
         ("Source", metric.source),
-        ("Example", metric.example),
     ):
         yield _row(label, text)
+    told_by = ", ".join(f"`{name}`" for name in metric.dimensions)
+    if told_by:
+        yield _row("Told by", told_by + (" only" if metric.by_dimension_only else ", and over all"))
     yield _row("SQL", _link("metrics", metric.name))
+
+
+def _worked(metric: Metric) -> Iterator[str]:
+    """The worked example: its events, the arithmetic, and what comes of it."""
+    yield f"Worked example. {metric.example.text}"
+    yield ""
+    head, *events = metric.example.table()
+    yield from _head(*head)
+    yield from (_row(*cells) for cells in events)
+    yield ""
+    yield from (f"- {result}" for result in metric.example.results)
 
 
 def _told_friction(kind: Friction) -> Iterator[str]:

@@ -90,6 +90,17 @@ def explained(lake: Lake | str, asked: str, limit: int = LIMIT) -> Iterator[Expl
         ) from None
 
 
+def inactivity_days(con: duckdb.DuckDBPyConnection, manifest: Manifest) -> int | None:
+    """As the settings gave it, or as it was fitted; None where it could not be."""
+    given = manifest.settings.get("inactivity_days")
+    if given != "fit":
+        return given
+    [[fitted]] = con.execute(
+        "select max(value)::int from model_parameters where parameter = 'inactivity_days'"
+    ).fetchall()
+    return None if fitted is None else int(fitted)
+
+
 def _refuse_old_run(manifest: Manifest) -> None:
     there = {table.name: {column["name"] for column in table.columns} for table in manifest.tables}
     missing = [name for name in _TABLES if name not in there]
@@ -131,7 +142,7 @@ class _Customer:
                 "run_id": self._manifest.run_id,
                 "as_of": self._manifest.as_of,
                 "identity_policy": self._policy,
-                "inactivity_days": self._manifest.settings.get("inactivity_days"),
+                "inactivity_days": inactivity_days(self._con, self._manifest),
             },
             asked=asked,
             found_by=found_by,

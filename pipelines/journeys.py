@@ -15,11 +15,12 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
+from transforms.fit_inactivity import FitInactivity
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_identities import MapIdentities
 from transforms.map_source import MapSource, SourceMapping
-from transforms.measure import Measure, MeasureRules
+from transforms.measure import Measure, MeasureRules, MeasureShards
 from transforms.quarantine_examples import QuarantineExamples
 from transforms.read_blocks import InputFile, ReadBlocks
 from transforms.resolve_identity import ResolveIdentity
@@ -63,24 +64,31 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     known = (staged["staged"], duplicates) | "WithDuplicates" >> beam.Flatten()
     identity = known | "ResolveIdentity" >> ResolveIdentity(plan.identity, plan.shards)
     loaded = identity["answers"] | "LoadByCustomer" >> LoadByCustomer(plan.identity, plan.shards)
-    customers = (
+    entities = (
         loaded["shards"]
         | "Stitch" >> Stitch(plan.contracts, plan.stitch)
         | "BuildEntities" >> BuildEntities(plan.entities)
-        | "AssignStages" >> AssignStages(plan.stages)
+    )  # fmt: skip
+    # After how many days a buyer lapses decides stages: where that is to be fitted, all shards wait for it.
+    fits = plan.stages.inactivity_days is None
+    inactivity = entities | "FitInactivity" >> FitInactivity(plan.stages.as_of) if fits else None
+    customers = (
+        entities
+        | "AssignStages" >> AssignStages(plan.stages, inactivity)
         | "BuildJourneys" >> BuildJourneys(plan.journeys)
         | "FindFriction" >> FindFriction(plan.friction)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
     )
     mapped = customers | "MapIdentities" >> MapIdentities()
-    shards = mapped["shards"]
-    measured = shards | "Measure" >> Measure(
-        plan.measure, plan.tables["lifecycle_metrics"], plan.tables["stage_transitions"]
-    )
+    shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
+    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, inactivity)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
+    valued = {"customers": plan.tables["customers"]}
+    others = {name: table for name, table in plan.tables.items() if name not in valued}
     files = (
-        shards | "WriteShards" >> WriteShards(plan.tables, plan.folder),
-        (measured, quarantine, identity["decisions"])
+        shards | "WriteShards" >> WriteShards(others, plan.folder),
+        numbers["customers"] | "WriteCustomers" >> WriteShards(valued, plan.folder),
+        (numbers["tables"], quarantine, identity["decisions"])
         | "WholeTables" >> beam.Flatten()
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()

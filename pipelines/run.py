@@ -33,7 +33,7 @@ from pipelines.settings import Settings
 from pipelines.stores import not_writable, writing
 from pipelines.summary import SUMS, totals
 from schemas.contracts import ContractError, load_contracts
-from schemas.dictionary import DictionaryError, load_friction, load_metrics
+from schemas.dictionary import DictionaryError, Metric, load_friction, load_metrics
 from schemas.source_descriptions import SourceError, load_sources
 from schemas.suites import SuiteError, load_suites
 from schemas.tables import HISTORY_TABLES, tables
@@ -44,7 +44,10 @@ from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.identities import IdentityRules
+from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
+from transforms.merge_metrics import LifetimeRules
+from transforms.metric_inputs import Calendar
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
 from transforms.summarise_customers import CustomerRules
@@ -303,12 +306,12 @@ def make_plan(
             contracts.session_types,
         ),
         stitch=StitchRules(settings.session_gap_minutes * 60_000_000, settings.sessions == "source"),
-        entities=EntityRules(as_of),
-        stages=StageRules(stages, as_of, settings.inactivity_days),
+        entities=EntityRules(as_of, settings.schedule()),
+        stages=StageRules(stages, as_of, None if settings.inactivity_days == "fit" else settings.inactivity_days),
         journeys=JourneyRules(as_of, settings.journey_silence_days * _DAY_US, months),
         friction=FrictionRules(friction, as_of),
         customers=CustomerRules(as_of),
-        measure=MeasureRules(metrics, as_of, months),
+        measure=measure_rules(metrics, settings, Calendar(months, as_of)),
         shards=settings.shards or _shards(files, settings.events_per_shard),
         run_id=run_id,
         folder=attempt.folder,
@@ -375,6 +378,17 @@ def _refuse_problems(problems: Sequence[Mapping[str, Any]]) -> None:
 def _refuse_nothing(records: int) -> None:
     if not records:
         raise InputError("The inputs hold no record.", "Check the export: headers alone are no events.")
+
+
+def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Calendar) -> MeasureRules:
+    value = settings.lifetime_value
+    return MeasureRules(
+        metrics,
+        calendar,
+        ForecastRules(calendar, value.model, value.monthly_discount, value.margin),
+        settings.segments,
+        LifetimeRules(value.margin, value.max_lifespan_years),
+    )
 
 
 def _prove_counts(listing: Listing) -> None:

@@ -7,14 +7,15 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import UsageError
+from transforms.business_time import Schedule, WorkingHours, parse_week
 
 IdentityPolicy = Literal["device_split", "last_auth", "none"]
 
@@ -72,11 +73,63 @@ def _zone(name: str) -> str:
     return name
 
 
+def _day(value: object) -> date:
+    """A day, as TOML has it or as text."""
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        return date.fromisoformat(value)
+    if isinstance(value, datetime) or not isinstance(value, date):
+        raise ValueError("is not a day; write it as 2026-12-25")
+    return value
+
+
+def _days(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError('is not a list of days; write it as ["2026-12-25", "2026-12-26"]')
+    return tuple(value)
+
+
+def _week(value: object) -> object:
+    if not isinstance(value, dict) or not all(
+        isinstance(hours, str) or (isinstance(hours, list) and all(isinstance(span, str) for span in hours))
+        for hours in value.values()
+    ):
+        raise ValueError('is not a table of days; write monday = "09:00-17:00", or a list of such spans')
+    parse_week(value)
+    return value
+
+
+def _changes(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list of tables; write each as [[business_hours.changes]]")
+    return tuple(value)
+
+
+#: Segments of every run, and the dimensions of the shipped metrics; and what the SQL of a metric gives beside them, or the
+#: cells that are made of it have (transforms/partial_metrics.py).
+_OWN_SEGMENTS = ("all", "first_channel", "plan", "feature", "reason", "stage", "voluntary")
+_OWN_COLUMNS = (
+    "count", "currency", "customer_no", "denominator", "denominator_events", "dimension_0", "dimension_1", "is_bucket",
+    "is_open", "metric", "month", "n", "numerator", "numerator_events", "pending", "segment", "segment_value", "total", "value",
+)  # fmt: skip
+
+
+def _segment_name(name: str) -> str:
+    if name in _OWN_SEGMENTS:
+        raise ValueError(f"is a segment that is always there; give yours another name, such as customer_{name}")
+    if name in _OWN_COLUMNS:
+        raise ValueError(f"is a column of the metrics' own; give the segment another name, such as customer_{name}")
+    return name
+
+
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
 Folder = Annotated[str, AfterValidator(_folder)]
 File = Annotated[str, AfterValidator(_file)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_words)]
+Day = Annotated[date, BeforeValidator(_day)]
+Days = Annotated[tuple[Day, ...], BeforeValidator(_days)]
+Week = Annotated[dict[str, str | list[str]], BeforeValidator(_week)]
+SegmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$"), AfterValidator(_segment_name)]
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -122,6 +175,63 @@ class AuditLimits(BaseModel):
     )
     freshness_warn_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=3.0, description="A source whose newest event is so many days older than usual is warned of."
+    )
+
+
+class ChangedHours(BaseModel):
+    """Working hours that replace the earlier ones from a day on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    valid_from: Day = Field(
+        description="The local day from which these hours hold, also for tickets that are open then."
+    )
+    week: Week = Field(description="The hours of each weekday.")
+
+
+class BusinessHours(BaseModel):
+    """When the support team works."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    timezone: Zone = Field(default="UTC", description="IANA time zone of the team.")
+    week: Week = Field(
+        description='The hours of each weekday: monday = "09:00-17:00", or a list of spans; a day left out is free.'
+    )
+    holidays: Days = Field(default=(), description="Days on which nobody works.")
+    changes: Annotated[tuple[ChangedHours, ...], BeforeValidator(_changes)] = Field(
+        default=(), description="Later hours, each a table [[business_hours.changes]] with valid_from and week."
+    )
+
+    def schedule(self) -> Schedule:
+        """Raises ValueError where the changes are not in the order of their days."""
+        hours = [WorkingHours(None, parse_week(self.week))]
+        hours += [WorkingHours(change.valid_from, parse_week(change.week)) for change in self.changes]
+        return Schedule(self.timezone, tuple(hours), frozenset(self.holidays))
+
+    @model_validator(mode="after")
+    def _is_a_schedule(self) -> "BusinessHours":
+        self.schedule()
+        return self
+
+
+class LifetimeValue(BaseModel):
+    """How lifetime value is worked out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    model: Literal["bg_nbd", "mbg_nbd"] = Field(
+        default="bg_nbd",
+        description="Model of purchases; mbg_nbd lets a customer leave after the very first one, bg_nbd does not.",
+    )
+    monthly_discount: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        default=0.01, description="Discount a month of money that is still to come."
+    )
+    margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        default=1.0, description="Share of revenue that is margin; with 1, values are revenue."
+    )
+    max_lifespan_years: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
+        default=5.0, description="Longest lifespan that clv_simple counts with."
     )
 
 
@@ -174,8 +284,21 @@ class Settings(BaseModel):
         default=30, ge=1, le=1440, description="A longer pause than this many minutes ends a session."
     )
     journey_silence_days: int = Field(default=90, ge=1, le=3650, description="This many days of silence end a journey.")
-    inactivity_days: int = Field(
-        default=90, ge=1, le=3650, description="A buyer lapses this many days after the last order."
+    inactivity_days: Annotated[int, Field(ge=1, le=3650)] | Literal["fit"] = Field(
+        default=90,
+        description='A buyer lapses this many days after the last order; "fit": the days within which 95 % of orders are '
+        "followed by another (Kaplan-Meier).",
+    )
+    segments: dict[SegmentName, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Attributes of customers by which every metric is told too: SQL on a touchpoint by name, such as "
+        'country = "country"; the last value that a customer has counts.',
+    )
+    business_hours: BusinessHours | None = Field(
+        default=None, description="When the support team works: a table [business_hours], see docs/metrics.md."
+    )
+    lifetime_value: LifetimeValue = Field(
+        default_factory=LifetimeValue, description="How lifetime value is worked out: a table [lifetime_value]."
     )
     earliest: Moment = Field(
         default=datetime(1990, 1, 1, tzinfo=UTC), description="Events before this moment are quarantined."
@@ -204,6 +327,16 @@ class Settings(BaseModel):
         le=65_536,
         description="Number of shards; None: from the input's bytes. Changes no result.",
     )
+
+    def schedule(self) -> Schedule | None:
+        """The support team's hours; None where nobody told."""
+        return self.business_hours.schedule() if self.business_hours is not None else None
+
+
+#: The tables of a settings file, with settings of their own.
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "audit": AuditLimits, "business_hours": BusinessHours, "lifetime_value": LifetimeValue,
+}  # fmt: skip
 
 
 def load_settings(path: str | None = None, **overrides: Any) -> Settings:
@@ -245,23 +378,29 @@ def _relative_to(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+#: What pydantic puts into the place of an error and the file does not have.
+_PARTS_OF_TYPES = ("int", "float", "constrained-int", "constrained-float", "literal['fit']", "[key]")
+
+
 def _usage_error(error: ValidationError, path: str | None, on_command_line: Mapping[str, Any]) -> UsageError:
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else ""
     where = "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
-    within = AuditLimits if field == "audit" and len(first["loc"]) > 1 else Settings
+    section = field if field in SECTIONS and len(first["loc"]) > 1 else None
+    within = SECTIONS[section] if section else Settings
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         near = difflib.get_close_matches(name, within.model_fields, n=2)
-        known = f"The settings{' in [audit]' if within is AuditLimits else ''} are: {', '.join(within.model_fields)}."
-        where = f"{where}.{name}" if within is AuditLimits else where
+        known = f"The settings{f' in [{section}]' if section else ''} are: {', '.join(within.model_fields)}."
+        where = f"{where}.{name}" if section else where
         return UsageError(f"{where} is not a setting.", f"Did you mean {' or '.join(near)}?" if near else known)
-    inner = "".join(f".{part}" for part in first["loc"][1:] if part not in ("int", "float", "constrained-float"))
+    inner = "".join(f".{part}" for part in first["loc"][1:] if part not in _PARTS_OF_TYPES)
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         reason = reason[0].lower() + reason[1:]
     value = first["input"]
     shown = value.isoformat() if hasattr(value, "isoformat") else repr(value)
-    setting = str(first["loc"][1]) if within is AuditLimits else field
-    described = within.model_fields[setting].description or ""
+    setting = str(first["loc"][1]) if section else field
+    field_of = within.model_fields.get(setting)
+    described = (field_of.description if field_of else None) or ""
     return UsageError(f"{where}{inner} = {shown}: {reason.rstrip('.')}.", f"{setting}: {described}")

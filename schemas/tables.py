@@ -23,6 +23,7 @@ MONEY = pa.decimal128(18, 4)
 #: A sum of money; wide enough that no sum of MONEY overflows it.
 MONEY_SUM = pa.decimal128(38, 4)
 MONEY_LIST = pa.list_(pa.struct([("currency", TEXT), ("amount", MONEY_SUM)]))
+OPEN_PERIODS = pa.list_(pa.struct([("started_at", TIME), ("ended_at", TIME)]))
 QUARANTINE_ERRORS = pa.list_(pa.struct([("code", TEXT), ("path", TEXT), ("expected", TEXT), ("observed", TEXT)]))
 
 
@@ -228,7 +229,8 @@ _CUSTOMERS = Table(
         Column("is_known", FLAG, "True if the key comes from a customer_id or an e-mail.", required=True),
         Column("first_seen_at", TIME, "Time of the first touchpoint, UTC.", required=True),
         Column("last_seen_at", TIME, "Time of the last touchpoint, UTC.", required=True),
-        Column("first_channel", TEXT, "The first channel that a touchpoint carries."),
+        Column("first_channel", TEXT, "The first channel that a touchpoint carries: how the customer was won."),
+        Column("plan", TEXT, "The last plan that a subscription of the customer was on; null without one."),
         Column("current_stage", TEXT, "The stage at as-of; null if no touchpoint ever gave one."),
         Column("touchpoints", WHOLE, "Number of touchpoints.", required=True, minimum=1),
         Column("sessions", WHOLE, "Number of sessions.", required=True, minimum=0),
@@ -242,6 +244,21 @@ _CUSTOMERS = Table(
         Column("is_subscriber", FLAG, "True if a subscription is active at as-of.", required=True),
         Column("churned_at", TIME, "When the customer churned or lapsed, if that is the state at as-of; else null."),
         Column("churn_reason", TEXT, "The reason given with the churn; `lapsed` or `term_ended` where time gave it."),
+        Column(
+            "p_alive",
+            REAL,
+            "Of a known buyer, how likely more orders will come, by the model in model_parameters; null where it did not "
+            "fit. BG/NBD gives 1 to who bought once, by construction.",
+            minimum=0,
+        ),
+        Column("expected_purchases_12m", REAL, "Purchases expected of a known buyer in the next 12 months.", minimum=0),
+        Column(
+            "clv_predicted",
+            MONEY,
+            "What they are expected to be worth today, in the one currency that the customer has bought in; null where a "
+            "model did not fit.",
+            minimum=0,
+        ),
     ),
 )
 _TICKETS = Table(
@@ -273,6 +290,29 @@ _TICKETS = Table(
         Column(
             "is_open", FLAG, "True if the last of opening, resolution and reopening is not a resolution.", required=True
         ),
+        Column(
+            "first_response_business_s",
+            WHOLE,
+            "first_response_s, of the time of the setting `business_hours` only; null without it.",
+            minimum=0,
+        ),
+        Column(
+            "resolution_business_s",
+            WHOLE,
+            "resolution_s, of the time of the setting `business_hours` only; null without it.",
+            minimum=0,
+        ),
+        Column(
+            "open_periods",
+            OPEN_PERIODS,
+            "From the opening or a reopening to the resolution that followed; ended_at is null while open.",
+            required=True,
+        ),
+        Column("opened_event_id", TEXT, "The event behind opened_at.", required=True),
+        Column("first_response_event_id", TEXT, "The event behind first_response_at."),
+        Column("first_resolved_event_id", TEXT, "The event behind first_resolved_at."),
+        Column("last_resolved_event_id", TEXT, "The event behind last_resolved_at."),
+        Column("first_reopened_event_id", TEXT, "The first reopening."),
     ),
 )
 _SUBSCRIPTIONS = Table(
@@ -313,6 +353,188 @@ _SUBSCRIPTIONS = Table(
         Column("auto_renews", FLAG, "True if a term renews by itself.", required=True),
         Column("cancelled_reason", TEXT, "The reason given with the end."),
         Column("is_voluntary", FLAG, "Whether the customer wanted the end, as the cancellation says."),
+        Column(
+            "is_ended_elsewhere",
+            FLAG,
+            "True if an event that belongs to another customer ended it: no touchpoint of its own customer says so.",
+            required=True,
+        ),
+    ),
+)
+_SUBSCRIPTION_PERIODS = Table(
+    "subscription_periods",
+    "Subscriptions over time: when each was active, on which plan and for how much.",
+    "one period of a subscription in its source",
+    ("source", "subscription_id", "period_no"),
+    (
+        Column("subscription_id", TEXT, "Identifier of the subscription in its source.", required=True),
+        Column("source", TEXT, "The source that names the subscription; null where events name none."),
+        _CUSTOMER,
+        Column("period_no", WHOLE, "1, 2, ... in the subscription.", required=True, minimum=1),
+        Column("started_at", TIME, "When the period began, UTC.", required=True),
+        Column("ended_at", TIME, "When the next one began, or the subscription ended; null while active."),
+        Column(
+            "opened_by",
+            TEXT,
+            "started, renewed, changed (price or plan) or first_seen (no event starts it).",
+            required=True,
+            values=("started", "renewed", "changed", "first_seen"),
+        ),
+        Column(
+            "ended_by",
+            TEXT,
+            "renewed or changed (another period follows at once); cancelled, declined, account_closed or expired (it "
+            "ended); null while active.",
+            values=("renewed", "changed", "cancelled", "declined", "account_closed", "expired"),
+        ),
+        Column("plan", TEXT, "The last plan named by then."),
+        Column("mrr", MONEY, "The amount divided by its period in months, rounded half up to 4 digits.", minimum=0),
+        Column("currency", TEXT, "ISO 4217 code of mrr."),
+        Column("term_ends_at", TIME, "End of the paid term that the period is in; null before any."),
+        Column("opens_term", FLAG, "True if a term begins with the period: a start or a renewal.", required=True),
+        Column("auto_renews", FLAG, "True if the term renews by itself.", required=True),
+        Column("reason", TEXT, "The reason given with the end."),
+        Column("is_voluntary", FLAG, "Whether the customer wanted the end, as the cancellation says."),
+        Column("start_event_id", TEXT, "The event that began the period.", required=True),
+        Column("end_event_id", TEXT, "The event that ended it; null while active, and where the term ran out."),
+    ),
+)
+_CUSTOMER_MONTHS = Table(
+    "customer_months",
+    "The state of every known customer at each month's end, or at as-of: what churn, retention and NRR are sums of.",
+    "one known customer and calendar month, from the one first seen in to that of as-of",
+    ("customer_key", "month"),
+    (
+        _CUSTOMER,
+        Column("month", DATE, "First day of the month, in the setting `timezone`.", required=True),
+        Column("is_new", FLAG, "True in the month of the first touchpoint.", required=True),
+        Column("is_active", FLAG, "True if the customer did something in the month.", required=True),
+        Column("is_subscriber", FLAG, "True if a subscription is active at the month's end.", required=True),
+        Column("subscriptions", WHOLE, "Number of those.", required=True, minimum=0),
+        Column("plan", TEXT, "The plan of the dearest of them."),
+        Column(
+            "mrr", MONEY_SUM, "Monthly recurring revenue at the month's end; null if in several currencies.", minimum=0
+        ),
+        Column("mrr_by_currency", MONEY_LIST, "mrr in each currency, ordered by code.", required=True),
+        Column("is_buyer", FLAG, "True if there was an order by the month's end.", required=True),
+        Column("has_lapsed", FLAG, "True if the buyer lapsed after the last order.", required=True),
+        Column("orders", WHOLE, "Number of orders begun in the month.", required=True, minimum=0),
+        Column("revenue", MONEY_SUM, "Revenue of the month, refunds taken off; null if in several currencies."),
+        Column("revenue_by_currency", MONEY_LIST, "revenue in each currency, ordered by code.", required=True),
+        Column("currency", TEXT, "ISO 4217 code of mrr and revenue; null if there is none or several."),
+        Column("stage", TEXT, "The stage at the month's end."),
+        Column("open_tickets", WHOLE, "Number of tickets open at the month's end.", required=True, minimum=0),
+        Column("friction_points", WHOLE, "Number of friction points begun in the month.", required=True, minimum=0),
+    ),
+)
+_COHORTS = Table(
+    "cohorts",
+    "Of the known customers who came in a month, how many were there in each later one.",
+    "one kind, cohort and count of months since",
+    ("kind", "cohort_month", "months_since"),
+    (
+        Column(
+            "kind",
+            TEXT,
+            "activity (they did something) or order (they began one).",
+            required=True,
+            values=("activity", "order"),
+        ),
+        Column(
+            "cohort_month",
+            DATE,
+            "Month of the first activity or order; null for all cohorts together, of those whose month was over.",
+        ),
+        Column("months_since", WHOLE, "0 in the cohort's own month.", required=True, minimum=0),
+        Column("month", DATE, "The calendar month that is so many months later; null for all cohorts together."),
+        Column("cohort_size", WHOLE, "Customers in the cohort.", required=True, minimum=1),
+        Column("active", WHOLE, "Those active in exactly that month.", required=True, minimum=0),
+        Column("retention", REAL, "active / cohort_size.", required=True, minimum=0),
+        Column(
+            "survival",
+            REAL,
+            "Share that had not churned for good so many months later (Kaplan-Meier: who is still there counts as "
+            "staying, and not as lost).",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "status",
+            TEXT,
+            "final, or provisional for the month of as-of: an open cell, not a loss.",
+            required=True,
+            values=("final", "provisional"),
+        ),
+    ),
+)
+_SERVICE_LOYALTY = Table(
+    "service_loyalty",
+    "Whether customers who were served better stay, buy again and recommend more: an association, not a proof.",
+    "one exposure and outcome",
+    ("exposure", "outcome"),
+    (
+        Column(
+            "exposure",
+            TEXT,
+            "What was measured of the customer's first ticket: first_response_minutes, resolution_hours, reopened (within "
+            "7 days of the resolution) or csat.",
+            required=True,
+            values=("first_response_minutes", "resolution_hours", "reopened", "csat"),
+        ),
+        Column(
+            "outcome",
+            TEXT,
+            "What came strictly after it: renewal (the next decision), repurchase_90d, or nps_change.",
+            required=True,
+            values=("renewal", "repurchase_90d", "nps_change"),
+        ),
+        Column("n", WHOLE, "Customers compared, each once.", required=True, minimum=0),
+        Column("n_better", WHOLE, "Those who were served better.", required=True, minimum=0),
+        Column("n_worse", WHOLE, "The others.", required=True, minimum=0),
+        Column("n_pending", WHOLE, "Customers whose outcome may still come; not compared.", required=True, minimum=0),
+        Column(
+            "exposure_split", REAL, "Where better and worse part: the median, 0 reopenings, or 0.75 of the csat scale."
+        ),
+        Column("outcome_better", REAL, "Mean outcome of those served better: a share, or points of NPS."),
+        Column("outcome_worse", REAL, "Mean outcome of the others."),
+        Column("difference", REAL, "outcome_better - outcome_worse; null, as all that follows, below 30 customers."),
+        Column("difference_low", REAL, "Lower end of its 95 % interval (bootstrap over customers)."),
+        Column("difference_high", REAL, "Upper end."),
+        Column("spearman", REAL, "Rank correlation of service and outcome; positive: better service, more loyalty."),
+        Column("spearman_low", REAL, "Lower end of its 95 % interval."),
+        Column("spearman_high", REAL, "Upper end."),
+        Column("p_value", REAL, "How often so strong a correlation comes by chance, two-sided.", minimum=0),
+        Column("q_value", REAL, "p_value corrected for all rows of the table (Benjamini-Hochberg).", minimum=0),
+        Column(
+            "claim",
+            TEXT,
+            "better service, more loyalty; better service, less loyalty; no difference shown; null where too few.",
+        ),
+        Column("reason", TEXT, "Why nothing is said; null where something is."),
+        Column("method", TEXT, "exact, or buckets (half a per cent wide) of more than 100,000 customers' times."),
+        Column("bootstrap_replicates", WHOLE, "Times that the customers were resampled.", minimum=0),
+    ),
+)
+_MODEL_PARAMETERS = Table(
+    "model_parameters",
+    "What the models of the run were fitted to: of purchases (weeks), and of what one is worth.",
+    "one parameter of a model, or one model that was not fitted",
+    ("model", "currency", "parameter"),
+    (
+        Column(
+            "model",
+            TEXT,
+            "bg_nbd or mbg_nbd (purchases), gamma_gamma (value of one), inactivity (days after which a buyer lapses).",
+            required=True,
+        ),
+        Column("currency", TEXT, "ISO 4217 code of a model of money; else null."),
+        Column("parameter", TEXT, "Name in the literature; null where the model was not fitted."),
+        Column("value", REAL, "The estimate, to 9 digits."),
+        Column("standard_error", REAL, "Its standard error; null where it cannot be told."),
+        Column("n", WHOLE, "Customers that the model was fitted on.", required=True, minimum=0),
+        Column("log_likelihood", REAL, "Log-likelihood at the estimate."),
+        Column("converged", FLAG, "False where the model was not fitted.", required=True),
+        Column("reason", TEXT, "Why it was not fitted; null where it was."),
     ),
 )
 _STAGE_TRANSITIONS = Table(
@@ -361,7 +583,7 @@ _FRICTION_POINTS = Table(
 )
 _LIFECYCLE_METRICS = Table(
     "lifecycle_metrics",
-    "The metrics of the dictionary, by month and over all.",
+    "The metrics of the dictionary, by month and over all, of everyone and by segment.",
     "one metric, period, segment and currency",
     ("metric", "period_kind", "period_start", "segment", "segment_value", "currency"),
     (
@@ -369,13 +591,18 @@ _LIFECYCLE_METRICS = Table(
         Column("period_kind", TEXT, "all or month.", required=True, values=("all", "month")),
         Column("period_start", DATE, "First day of the period in the setting `timezone`; null for `all`."),
         Column("period_end", DATE, "The day after the period's last one; null for `all`."),
-        Column("segment", TEXT, "The segment's name; `all` for everyone.", required=True),
+        Column(
+            "segment",
+            TEXT,
+            "`all`; first_channel, plan or an attribute of the setting `segments`; or what the metric is told by.",
+            required=True,
+        ),
         Column("segment_value", TEXT, "The segment's value; null for everyone."),
         Column("currency", TEXT, "ISO 4217 code where the metric is money; else null."),
         Column("numerator", MONEY_SUM, "The count or sum above the line (of times: seconds); null for quantiles."),
         Column("denominator", MONEY_SUM, "The count below the line; null for counts, sums and quantiles."),
         Column("value", REAL, "numerator / denominator in the unit, divided once; null where the denominator is 0."),
-        Column("unit", TEXT, "ratio, points, customers, visitors, orders, currency, minutes or hours.", required=True),
+        Column("unit", TEXT, "ratio, points, currency, minutes, hours, ..., or what is counted.", required=True),
         Column("n", WHOLE, "Number of observations behind the value.", required=True, minimum=0),
         Column(
             "method",
@@ -603,8 +830,9 @@ HISTORY_TABLES: Mapping[str, Table] = {table.name: table for table in (_RUNS, _A
 def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
-        _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _TICKETS, _SUBSCRIPTIONS,
-        _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
+        _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _CUSTOMER_MONTHS, _TICKETS,
+        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _COHORTS,
+        _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
         _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,
     )  # fmt: skip
     return {table.name: table for table in everything}
@@ -642,6 +870,12 @@ def _touchpoints(contracts: Contracts) -> Table:
             ),
             Column("session_id", TEXT, "The session of the event; null for types that are no session events."),
             Column("journey_no", WHOLE, "The journey of the event in the customer.", required=True, minimum=1),
+            Column(
+                "opens_order",
+                FLAG,
+                "True on the first line of an order, and where a subscription starts.",
+                required=True,
+            ),
             Column("stage", TEXT, "The customer's stage with this event; null before any event that gives one."),
             *(column(name) for name in contracts.own_fields),
             Column("extra", TEXT, "Fields that the event's contract does not know, as JSON."),

@@ -40,7 +40,7 @@ from transforms.identities import RULES, Identities
 from transforms.load_by_customer import customer_bucket, load_block
 from transforms.map_identities import map_identities
 from transforms.map_source import map_source
-from transforms.measure import measure, merge
+from transforms.measure import measure, merge, partials_of
 from transforms.read_blocks import read_range, split_file
 from transforms.resolve_identity import resolve_identity
 from transforms.stage_blocks import identifier_rows
@@ -231,11 +231,22 @@ def follow() -> Values:
     }
 
     # -- sums
-    partials = measure(shard, plan.measure, connection)
+    shard = measure(shard, plan.measure, connection)
+    partials = partials_of(shard)
     month, euros = event["month"], event["currency"]
-    sums = [r for r in partials["sums"].to_pylist() if r["month"] == month and r["currency"] in (euros, None)]
-    steps["Measure"] = {_name(r): _partial(r) for r in sums if r["metric"] in _METRICS}
-    metrics = merge({name: [table] for name, table in partials.items()}, plan.measure, plan.tables["lifecycle_metrics"])
+    sums = [
+        r
+        for r in partials["sums"].to_pylist()
+        if r["month"] == month and r["currency"] in (euros, None) and r["segment"] == "all"
+    ]
+    steps["MeasureShards"] = {
+        **{f"its customer's month: {name}": text for name, text in pick(
+            row_of(shard["customer_months"], customer_key=CUSTOMER, month=month),
+            "is_active", "is_subscriber", "orders", "revenue", "currency", "stage").items()},
+        **{_name(r): _partial(r) for r in sums if r["metric"] in _METRICS},
+    }  # fmt: skip
+    merged = merge({name: [table] for name, table in partials.items()}, plan.measure, plan.tables)
+    metrics = merged["lifecycle_metrics"]
     steps["lifecycle_metrics"] = _metric_values(metrics, month, euros)
     steps["The published run"] = _published(event, customer, journey, session, run_of_stage, metrics)
     return steps
@@ -294,7 +305,10 @@ def _metric_values(metrics: pa.Table, month: Any, currency: str) -> dict[str, st
     rows = [
         row
         for row in metrics.to_pylist()
-        if row["period_start"] == month and row["metric"] in _METRICS and row["currency"] in (currency, None)
+        if row["period_start"] == month
+        and row["segment"] == "all"
+        and row["metric"] in _METRICS
+        and row["currency"] in (currency, None)
     ]
     return {_name(row): f"{row['value']} {row['unit']}, {row['status']}" for row in rows}
 

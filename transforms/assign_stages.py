@@ -8,8 +8,10 @@ into `churned` between two touchpoints.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+import apache_beam as beam
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ import pyarrow as pa
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
 from transforms.columns import one_chunk
+from transforms.fit_inactivity import Inactivity
 from transforms.runs import changes, count_distinct, position_in_time, starts
 from transforms.shard_step import ShardStep
 
@@ -26,11 +29,15 @@ _LAPSE_COLUMNS = ("customer_no", "seq", "occurred_at", "event_type", "opens_orde
 
 @dataclass(frozen=True)
 class StageRules:
-    """`sql` is the text of the stage file; `inactivity_days` after the last order a buyer lapses."""
+    """`sql` is the text of the stage file; `inactivity_days` after the last order a buyer lapses (None: as fitted)."""
 
     sql: str
     as_of: datetime.datetime
-    inactivity_days: int
+    inactivity_days: int | None
+
+
+#: Where nothing could be fitted nobody lapses: longer than any data.
+NEVER_DAYS = 1_000_000
 
 
 class StageFileError(ValueError):
@@ -134,7 +141,29 @@ def _time(micros: np.ndarray, absent: np.ndarray | None = None) -> pa.Array:
     return pa.array(micros, pa.int64(), mask=absent).cast(pa.timestamp("us", "UTC"))
 
 
+class _AssignFitted(beam.DoFn):
+    def __init__(self, rules: StageRules) -> None:
+        self._rules = rules
+
+    def setup(self) -> None:
+        self._connection = duck.connect()
+
+    def process(self, shard: ShardTables, fitted: Inactivity) -> Iterator[ShardTables]:
+        days = NEVER_DAYS if fitted.days is None else fitted.days
+        yield assign_stages(shard, replace(self._rules, inactivity_days=days), self._connection)
+
+
 class AssignStages(ShardStep):
-    """ShardTables -> with stages."""
+    """ShardTables -> with stages. `fitted` is one Inactivity, where the rules name no days."""
 
     function = staticmethod(assign_stages)
+
+    def __init__(self, rules: StageRules, fitted: beam.PCollection | None = None) -> None:
+        super().__init__(rules)
+        self._fitted = fitted
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        if self._fitted is None:
+            return super().expand(shards)
+        step = beam.ParDo(_AssignFitted(self._rules), beam.pvalue.AsSingleton(self._fitted))
+        return shards | step.with_output_types(ShardTables)

@@ -1,4 +1,4 @@
-"""Tickets and subscriptions: what a shard's events say of each, by SQL."""
+"""Tickets and subscriptions: what a shard's events say of each, by SQL; and the support team's clock."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
+from transforms.business_time import Schedule
 from transforms.find_owners import LIFE
 from transforms.identities import was_ignored
 from transforms.shard_step import ShardStep
@@ -25,7 +26,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class EntityRules:
+    """`business_hours`: when the support team works; None: nobody told."""
+
     as_of: datetime.datetime
+    business_hours: Schedule | None = None
 
 
 def entity_events(touchpoints: pa.Table, copies: pa.Table) -> pa.Table:
@@ -49,16 +53,39 @@ def entity_events(touchpoints: pa.Table, copies: pa.Table) -> pa.Table:
 
 
 def build_entities(shard: ShardTables, rules: EntityRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
-    """Adds `tickets` and `subscriptions`, each with customer_no; the copies of others' events have done their work."""
+    """Adds `tickets`, `subscriptions` and `subscription_periods`, each with customer_no.
+
+    The copies of others' events have then done their work.
+    """
     events = {"entity_events": entity_events(shard["touchpoints"], shard["copies"])}
-    tickets = duck.select(connection, duck.read_sql("tickets"), events)
-    subscriptions = duck.select_windows(connection, duck.read_sql("subscriptions"), events, {"as_of": rules.as_of})
+    tickets = _with_business_time(
+        duck.select_windows(connection, duck.read_sql("tickets"), events), rules.business_hours
+    )
+    now = {"as_of": rules.as_of}
+    subscriptions = duck.select_windows(connection, duck.read_sql("subscriptions"), events, now)
+    periods = duck.select_windows(connection, duck.read_sql("subscription_periods"), events, now)
     rest = {name: table for name, table in shard.items() if name != "copies"}
     rest["touchpoints"] = rest["touchpoints"].drop_columns(["owner_key"])
-    return ShardTables(rest, tickets=tickets, subscriptions=subscriptions)
+    return ShardTables(rest, tickets=tickets, subscriptions=subscriptions, subscription_periods=periods)
+
+
+def _with_business_time(tickets: pa.Table, hours: Schedule | None) -> pa.Table:
+    """With first_response_business_s and resolution_business_s; null where the clock did not stop, or none is told."""
+    columns = {"first_response_business_s": "first_response_at", "resolution_business_s": "first_resolved_at"}
+    clocks = {}
+    for name, stop in columns.items():
+        if hours is None:
+            clocks[name] = pa.nulls(tickets.num_rows, pa.int64())
+            continue
+        stopped = np.asarray(tickets[stop].is_valid())
+        begin, end = (tickets[c].cast(pa.int64()).fill_null(0).to_numpy() for c in ("opened_at", stop))
+        seconds = np.zeros(tickets.num_rows, np.int64)
+        seconds[stopped] = hours.seconds_between(begin[stopped], end[stopped])
+        clocks[name] = pa.array(seconds, mask=~stopped)
+    return with_columns(tickets, clocks)
 
 
 class BuildEntities(ShardStep):
-    """ShardTables -> with `tickets` and `subscriptions`."""
+    """ShardTables -> with `tickets`, `subscriptions` and `subscription_periods`."""
 
     function = staticmethod(build_entities)

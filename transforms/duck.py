@@ -40,7 +40,7 @@ def select(
     for name, table in (tables or {}).items():
         connection.register(name, table)
     try:
-        return connection.sql(sql, params=_used(sql, parameters)).to_arrow_table()
+        return connection.sql(sql, params=used(sql, parameters)).to_arrow_table()
     finally:
         for name in tables or {}:
             connection.unregister(name)
@@ -56,7 +56,7 @@ def select_windows(
     for name, table in (tables or {}).items():
         connection.register(name, table)
     try:
-        connection.execute(f"create or replace temp table answer as\n{sql}", _used(sql, parameters))
+        connection.execute(f"create or replace temp table answer as\n{sql}", used(sql, parameters))
         result: pa.Table = connection.sql("from answer").to_arrow_table()
         connection.execute("drop table answer")
         return result
@@ -65,6 +65,7 @@ def select_windows(
             connection.unregister(name)
 
 
-def _used(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def used(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The parameters (`$name`) that the SQL names; None for none: DuckDB minds one too many."""
     named = set(re.findall(r"\$([a-z_][a-z0-9_]*)", sql))
     return {k: v for k, v in (parameters or {}).items() if k in named} or None

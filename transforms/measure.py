@@ -1,17 +1,15 @@
-"""Metrics: partial sums a shard by SQL, merged by adding, divided once at the end.
+"""The numbers of a run: of each shard by SQL, merged by adding, divided once at the end.
 
-A metric is one SQL file and one entry (schemas/metrics). A shard gives for each metric, month and currency a numerator and
-a denominator in decimals, or whole values with how often each came up; both merge by adding, so any cut gives the same.
+A shard gives its customers' months, and partial tables: sums and distributions of every metric (partial_metrics.py), cells
+of cohorts, of service and loyalty, transitions of stages, histories of purchases. What must be fitted is fitted on those
+of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in merge_metrics.py.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -19,178 +17,158 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam import pvalue
 
 from schemas.dictionary import Metric
-from schemas.tables import MONEY_SUM, Table
+from schemas.tables import Table
 from transforms import duck
-from transforms.batches import ShardTables, keyed_tables, with_columns
-from transforms.time_zones import Months, micros, next_month
+from transforms.batches import ShardTables, declared, keyed_tables, with_columns
+from transforms.cohorts import cohort_cells, merge_cohorts
+from transforms.fit_inactivity import Inactivity
+from transforms.lifetime_value import (
+    Fitted,
+    ForecastRules,
+    Gathered,
+    parameter_rows,
+    parameter_table,
+    partial_histories,
+    purchase_histories,
+    value_customers,
+)
+from transforms.merge_metrics import LifetimeRules, all_months, merge_metrics
+from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months, made, opened
+from transforms.partial_metrics import partial_metrics, segments_sql
+from transforms.service_loyalty import exposures_and_outcomes, merge_service_loyalty
+from transforms.shard_step import ShardStep
 
-#: Partial sums: month is null for the sum over all time. pending: outcomes that may still arrive.
-SUMS = pa.schema(
-    [
-        ("metric", pa.string()), ("month", pa.date32()), ("currency", pa.string()), ("numerator", MONEY_SUM),
-        ("denominator", MONEY_SUM), ("n", pa.int64()), ("pending", pa.int64()),
-    ]
-)  # fmt: skip
-#: Partial distributions: how often each value (or bucket) came up, and its sum, which stays exact; value is null for
-#: outcomes that may still arrive.
-VALUES = pa.schema(
-    [("metric", pa.string()), ("month", pa.date32()), ("value", pa.int64()), ("count", pa.int64()),
-     ("total", pa.int64()), ("is_bucket", pa.bool_())]
-)  # fmt: skip
 TRANSITIONS = pa.schema(
     [("from_stage", pa.string()), ("to_stage", pa.string()), ("transitions", pa.int64()), ("customers", pa.int64()),
      ("total_duration_s", pa.int64())]
 )  # fmt: skip
-#: The months that have data, so that a month without any still has its rows.
+#: The first month with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
+#: The partial tables of a shard that the models are fitted on, and those that the tables of numbers are merged of.
+FITTED_ON = ("histories", "spends", "sample")
+MERGED_OF = ("sums", "values", "transitions", "span", "cohort_cells", "loyalty_cells")
+#: The tables that are merged, in the order in which Merge takes their schemas.
+MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty")
 
-#: Up to so many values a quantile is exact; above, it comes from buckets half a per cent wide (docs/metrics.md).
-EXACT_VALUES = 100_000
+_PARTIAL = "partial:"
+_HISTORY = "purchase_history"
+_SEGMENTS = "customer_segments"
 
 
 @dataclass(frozen=True)
 class MeasureRules:
+    """`segments`: SQL on a touchpoint by the name of the attribute that it gives; first_channel and plan are always there."""
+
     metrics: tuple[Metric, ...]
-    as_of: datetime.datetime
-    months: Months
+    calendar: Calendar
+    forecast: ForecastRules
+    segments: Mapping[str, str] = field(default_factory=dict)
+    lifetime: LifetimeRules = field(default_factory=LifetimeRules)
+
+    @property
+    def segment_names(self) -> tuple[str, ...]:
+        return ("first_channel", "plan", *self.segments)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the SQL of every metric may name."""
+        calendar = self.calendar
+        return {"as_of": calendar.as_of, "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1)}
 
 
-def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
-    """The partial tables of one shard: `sums`, `values`, `transitions`, `span`."""
-    inputs = _inputs(shard, rules, connection)
-    sums, values = [], []
-    for metric in rules.metrics:
-        answer = duck.select_windows(connection, metric.sql, inputs)
-        if metric.shape == "distribution":
-            values.append(_count_values(answer, metric.name, connection))
-        else:
-            sums.append(_named(answer, metric.name).select(SUMS.names).cast(SUMS))
-    transitions = duck.select(
-        connection, duck.read_sql("stage_transitions"),
-        {"journey_stages": shard["journey_stages"].select(["customer_no", "stage", "stage_no", "next_stage", "duration_s"])},
+def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
+    """Adds `customer_months`, the partial tables, and what valuing the customers needs."""
+    months = rules.calendar.months
+    first = pc.min(shard["touchpoints"]["month"]).as_py()
+    base: dict[str, pa.Table] = add_months(
+        {
+            **{name: table for name, table in shard.items() if name != "money"},
+            "sessions": with_columns(
+                shard["sessions"], {"session_no": pa.array(np.arange(shard["sessions"].num_rows))}
+            ),
+            "months": rules.calendar.table(first) if first is not None else rules.calendar.table(datetime.date.max),
+        },
+        months,
+    )
+    with opened(connection, base), made(connection, MADE):
+        customer_months = _made_table(connection, duck.read_sql("customer_months"))
+        segments = _made_table(connection, segments_sql(rules.segments))
+        with opened(connection, {"customer_months": customer_months, _SEGMENTS: segments}):
+            partial = {"cohort_cells": cohort_cells(connection)}
+            with made(connection, MADE_OF_MONTHS):
+                now = [metric for metric in rules.metrics if not metric.is_forecast]
+                partial |= partial_metrics(now, rules.segment_names, connection, rules.parameters)
+        transitions = connection.sql(duck.read_sql("stage_transitions")).to_arrow_table().cast(TRANSITIONS)
+        answers = connection.sql("from answers").to_arrow_table()
+    loyalty = exposures_and_outcomes(
+        {"touchpoints": shard["touchpoints"], "tickets": shard["tickets"], "answers": answers},
+        rules.calendar.as_of, connection,
     )  # fmt: skip
-    span = shard["touchpoints"].select(["month"]).group_by("month").aggregate([])
+    customers = shard["customers"]
+    histories = purchase_histories(shard["touchpoints"], customers["customer_key"], rules.forecast, connection)
+    partial |= {
+        "transitions": transitions,
+        "loyalty_cells": loyalty,
+        "span": pa.table([pa.array([first] if first else [], pa.date32())], schema=SPAN),
+        **partial_histories(histories, rules.forecast),
+    }
+    return ShardTables(
+        shard,
+        **{"customer_months": customer_months, _HISTORY: histories, _SEGMENTS: segments},
+        **{_PARTIAL + name: table for name, table in partial.items()},
+    )
+
+
+def _made_table(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """Through a temporary table: DuckDB 2.0 streams a window query to Arrow up to ten times slower."""
+    connection.execute(f"create or replace temp table answer as\n{sql}")
+    table: pa.Table = connection.sql("from answer").to_arrow_table()
+    connection.execute("drop table answer")
+    return table
+
+
+def partials_of(shard: ShardTables) -> dict[str, pa.Table]:
+    """The partial tables of a measured shard by name."""
+    return {name.removeprefix(_PARTIAL): table for name, table in shard.items() if name.startswith(_PARTIAL)}
+
+
+def value(
+    shard: ShardTables, fitted: Fitted, rules: MeasureRules, connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """The customers of a measured shard with what the models expect of them, and the forecasts' partial sums."""
+    customers = value_customers(shard["customers"], shard[_HISTORY], fitted, rules.forecast)
+    forecasts = [metric for metric in rules.metrics if metric.is_forecast]
+    last_month = pa.array([rules.parameters["as_of_month"]] * customers.num_rows, pa.date32())
+    inputs = {"customers": customers.append_column("month", last_month), _SEGMENTS: shard[_SEGMENTS]}
+    with opened(connection, inputs):
+        return customers, partial_metrics(forecasts, rules.segment_names, connection, rules.parameters)
+
+
+def merge(
+    partials: Mapping[str, Sequence[pa.Table]], rules: MeasureRules, tables: Mapping[str, Table]
+) -> dict[str, pa.Table]:
+    """The tables MERGED from the partial tables of all shards, in any order."""
+    seen = [day for span in partials["span"] for day in span["month"].to_pylist()]
+    months = all_months(min(seen, default=None), rules.calendar)
+    loyalty = tables["service_loyalty"]
     return {
-        "sums": pa.concat_tables(sums) if sums else SUMS.empty_table(),
-        "values": pa.concat_tables(values) if values else VALUES.empty_table(),
-        "transitions": transitions.cast(TRANSITIONS),
-        "span": span.cast(SPAN),
-    }
-
-
-def _inputs(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
-    """What a metric's SQL may read; docs/metrics.md lists the columns."""
-    touchpoints, tickets = shard["touchpoints"], shard["tickets"]
-    activity = duck.select(connection, duck.read_sql("activity"), {"touchpoints": touchpoints.select(
-        ["customer_no", "is_known", "month", "event_type", "clicked", "author"])})  # fmt: skip
-    answers = duck.select_windows(connection, duck.read_sql("answers"), {"touchpoints": touchpoints.select(
-        ["customer_no", "source", "survey_type", "score", "scale_min", "scale_max", "survey_id", "ticket_id",
-         "order_id", "month", "event_type", "seq"])})  # fmt: skip
-    purchases = duck.select(
-        connection,
-        "select customer_no, is_known, month, currency, opens_order, seq from touchpoints where event_type = 'purchase'",
-        {"touchpoints": touchpoints},
-    )
-    months = {
-        f"{name}_month": rules.months.of_column(tickets[column])
-        for name, column in (("opened", "opened_at"), ("resolved", "first_resolved_at"))
-    }
-    return {
-        "activity": activity,
-        "first_seen": touchpoints.select(["customer_no", "is_known", "month", "seq"]).filter(pc.field("seq") == 1),
-        "money": shard["money"],
-        "purchases": purchases,
-        "orders": duck.select_windows(connection, duck.read_sql("orders"), {"purchases": purchases}),
-        "answers": answers,
-        "tickets": with_columns(tickets, months),
-        "touchpoints": touchpoints,
-        "journeys": shard["journeys"],
-        "journey_stages": shard["journey_stages"],
-        "subscriptions": shard["subscriptions"],
-        "friction_points": shard["friction_points"],
-    }
-
-
-def _named(answer: pa.Table, metric: str) -> pa.Table:
-    return answer.append_column("metric", pa.array([metric] * answer.num_rows, pa.string()))
-
-
-def _count_values(answer: pa.Table, metric: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    counted = duck.select(
-        connection,
-        """
-        select month, value::bigint as value, count(*) as count, sum(value::bigint)::bigint as total, false as is_bucket
-        from answer_of_metric
-        group by all
-        """,
-        {"answer_of_metric": answer},
-    )
-    counted = _named(counted, metric).select(VALUES.names).cast(VALUES)
-    known = pc.sum(counted.filter(pc.field("value").is_valid())["count"]).as_py() or 0  # as the merge counts them
-    return to_buckets(counted) if known > EXACT_VALUES else counted
-
-
-def bucket_edges(top: int) -> list[int]:
-    """Lower edges of the buckets 0, 1, 2, ... up to `top`: each half a per cent above the last, in whole numbers."""
-    edges = [0]
-    while edges[-1] <= top:
-        edges.append(max(edges[-1] + 1, edges[-1] * 201 // 200))
-    return edges
-
-
-def to_buckets(values: pa.Table) -> pa.Table:
-    """Exact values to the lower edges of their buckets, counts added; negative values and nulls stay."""
-    known = values["value"].fill_null(-1).to_numpy()
-    edges = np.array(bucket_edges(int(known.max(initial=0))))
-    lower = np.where(known >= 0, edges[np.searchsorted(edges, known, "right") - 1], known)
-    mask = np.asarray(values["value"].is_null().to_numpy())
-    table = with_columns(
-        values, {"value": pa.array(lower, mask=mask), "is_bucket": pa.array(np.ones(len(lower), bool))}
-    )
-    grouped = table.group_by(["metric", "month", "value", "is_bucket"]).aggregate([("count", "sum"), ("total", "sum")])
-    return grouped.rename_columns([*grouped.column_names[:-2], "count", "total"]).select(VALUES.names)
-
-
-# --- merging -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Sum:
-    """One metric, period and currency on its way."""
-
-    numerator: Decimal = Decimal(0)
-    denominator: Decimal = Decimal(0)
-    n: int = 0
-    pending: int = 0
-
-    def add(self, other: _Sum) -> None:
-        self.numerator += other.numerator
-        self.denominator += other.denominator
-        self.n += other.n
-        self.pending += other.pending
-
-
-def merge(partials: Mapping[str, Sequence[pa.Table]], rules: MeasureRules, table: Table) -> pa.Table:
-    """lifecycle_metrics from the partial tables of all shards, in any order."""
-    months = _all_months(partials["span"], rules)
-    rows: list[dict[str, Any]] = []
-    sums = _merged_sums(partials["sums"])
-    values = _merged_values(partials["values"])
-    for metric in rules.metrics:
-        if metric.shape == "distribution":
-            rows += _distribution_rows(metric, values.get(metric.name, {}), months, rules)
-        else:
-            rows += _sum_rows(metric, sums.get(metric.name, {}), months, rules)
-    rows.sort(
-        key=lambda r: (r["metric"], r["period_kind"], r["period_start"] or datetime.date.min, r["currency"] or "")
-    )
-    return pa.Table.from_pylist(rows, table.schema)
+        "lifecycle_metrics": merge_metrics(
+            partials["sums"], partials["values"], months, rules.metrics, rules.calendar, rules.lifetime,
+            tables["lifecycle_metrics"],
+        ),
+        "stage_transitions": merge_transitions(partials["transitions"], tables["stage_transitions"]),
+        "cohorts": merge_cohorts(partials["cohort_cells"], rules.calendar, tables["cohorts"]),
+        "service_loyalty": merge_service_loyalty(partials["loyalty_cells"]).select(loyalty.schema.names).cast(loyalty.schema),
+    }  # fmt: skip
 
 
 def merge_transitions(partials: Sequence[pa.Table], table: Table) -> pa.Table:
     """stage_transitions from those of all shards."""
+    if not partials:
+        return table.schema.empty_table()
     merged = pa.concat_tables(partials).group_by(["from_stage", "to_stage"]).aggregate(
         [("transitions", "sum"), ("customers", "sum"), ("total_duration_s", "sum")]
     )  # fmt: skip
@@ -211,206 +189,100 @@ def merge_transitions(partials: Sequence[pa.Table], table: Table) -> pa.Table:
     return pa.Table.from_pylist(rows, table.schema)
 
 
-def _all_months(spans: Sequence[pa.Table], rules: MeasureRules) -> list[datetime.date]:
-    seen = sorted({day for span in spans for day in span["month"].to_pylist()})
-    if not seen:
-        return []
-    last = rules.months.between(rules.as_of, rules.as_of)[0][0]
-    months = [seen[0]]
-    while months[-1] < last:
-        months.append(next_month(months[-1]))
-    return months
-
-
-def _merged_sums(tables: Sequence[pa.Table]) -> dict[str, dict[tuple[datetime.date | None, str | None], _Sum]]:
-    merged: dict[str, dict[tuple[datetime.date | None, str | None], _Sum]] = defaultdict(lambda: defaultdict(_Sum))
-    for table in tables:
-        for row in table.to_pylist():
-            part = _Sum(row["numerator"] or Decimal(0), row["denominator"] or Decimal(0), row["n"], row["pending"])
-            merged[row["metric"]][row["month"], row["currency"]].add(part)
-    return merged
-
-
-def _sum_rows(
-    metric: Metric,
-    sums: dict[tuple[datetime.date | None, str | None], _Sum],
-    months: Sequence[datetime.date],
-    rules: MeasureRules,
-) -> Iterator[dict[str, Any]]:
-    """A row for every month and over all, in every currency that the metric has; a row without one counts in each."""
-    currencies: list[str | None] = [*sorted({c for _, c in sums if c is not None})] or [None]
-    for currency in currencies:
-        running = _Sum()
-        for month in [*months, None]:
-            total = _Sum()
-            for key in {(month, currency), (month, None)}:
-                if key in sums:
-                    total.add(sums[key])
-            if metric.accumulates and month is not None:
-                running.add(total)
-                total = _Sum(running.numerator, running.denominator, running.n, running.pending)
-            divides = metric.shape in ("ratio", "score")
-            if not divides:
-                value = float(total.numerator)
-            elif total.denominator:
-                scale = 100 if metric.shape == "score" else 1
-                value = float(Fraction(total.numerator) * scale / Fraction(total.denominator))
-            else:
-                value = None
-            yield {
-                **_period(metric.name, month, total.pending, rules),
-                "currency": currency,
-                "numerator": total.numerator,
-                "denominator": total.denominator if divides else None,
-                "value": value,
-                "unit": metric.unit,
-                "n": total.n,
-                "method": "exact",
-            }
-
-
-def _period(name: str, month: datetime.date | None, pending: int, rules: MeasureRules) -> dict[str, Any]:
-    end = next_month(month) if month is not None else None
-    over = end is None or rules.months.begins(end) <= micros(rules.as_of)
-    return {
-        "metric": name,
-        "period_kind": "all" if month is None else "month",
-        "period_start": month,
-        "period_end": end,
-        "segment": "all",
-        "segment_value": None,
-        "status": "final" if over and not pending else "provisional",
-    }
-
-
-class _Distribution:
-    """One metric in one period: how often each value came up."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()
-        self.total = self.pending = 0
-        self.is_bucket = False
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        if row["value"] is None:
-            self.pending += row["count"]
-            return
-        self.counts[row["value"]] += row["count"]
-        self.total += row["total"]
-        self.is_bucket |= row["is_bucket"]
-
-
-def _merged_values(tables: Sequence[pa.Table]) -> dict[str, dict[datetime.date | None, _Distribution]]:
-    """Distributions by metric and month (None: over all); in buckets throughout where the exact ones are too many."""
-    if not tables:
-        return {}
-    together = pa.concat_tables(tables)
-    merged: dict[str, dict[datetime.date | None, _Distribution]] = defaultdict(lambda: defaultdict(_Distribution))
-    for name in sorted(set(together["metric"].to_pylist())):
-        own = together.filter(pc.equal(together["metric"], name))
-        known = own.filter(own["value"].is_valid())
-        if (pc.sum(known["count"]).as_py() or 0) > EXACT_VALUES:
-            own = to_buckets(own)
-        for row in own.to_pylist():
-            for month in {row["month"], None}:
-                merged[name][month].add(row)
-    return merged
-
-
-def _distribution_rows(
-    metric: Metric,
-    distributions: Mapping[datetime.date | None, _Distribution],
-    months: Sequence[datetime.date],
-    rules: MeasureRules,
-) -> Iterator[dict[str, Any]]:
-    for month in [*months, None]:
-        of_month = distributions.get(month, _Distribution())
-        ordered = sorted(of_month.counts.items())
-        n, total = of_month.counts.total(), of_month.total
-        for statistic in metric.statistics:
-            if not n:
-                value = None
-            elif statistic == "mean":
-                value = float(Fraction(total, n * metric.divisor))
-            else:
-                value = float(quantile(ordered, n, Fraction(int(statistic[1:]), 100)) / metric.divisor)
-            yield {
-                **_period(f"{metric.name}_{statistic}", month, of_month.pending, rules),
-                "currency": None,
-                "numerator": Decimal(total) if statistic == "mean" else None,
-                "denominator": Decimal(n) if statistic == "mean" else None,
-                "value": value,
-                "unit": metric.unit,
-                "n": n,
-                "method": "buckets" if of_month.is_bucket and statistic != "mean" else "exact",
-            }
-
-
-def quantile(ordered: Iterable[tuple[int, int]], n: int, share: Fraction) -> Fraction:
-    """The quantile of values with counts, rising: linear between neighbours (Hyndman and Fan 7; the middle of two).
-
-    >>> quantile([(10, 1), (20, 1)], 2, Fraction(1, 2))
-    Fraction(15, 1)
-    """
-    place = (n - 1) * share
-    low = int(place)
-    found: list[int] = []
-    seen = 0
-    for value, count in ordered:
-        seen += count
-        while len(found) < 2 and seen > low + len(found):
-            found.append(value)
-        if len(found) == 2:
-            break
-    if len(found) == 1:
-        found.append(found[0])
-    return Fraction(found[0]) + (place - low) * (found[1] - found[0])
-
-
 # --- Beam ----------------------------------------------------------------------------------------------------------
 
 
-class _Measure(beam.DoFn):
+class MeasureShards(ShardStep):
+    """ShardTables -> with `customer_months` and the partial tables."""
+
+    function = staticmethod(measure)
+
+
+class _Partials(beam.DoFn):
+    """The partial tables of a shard, by what they are for; and what is left to do with its customers."""
+
+    def process(self, shard: ShardTables) -> Iterator[Any]:
+        partials = partials_of(shard)
+        for name in MERGED_OF:
+            yield name, partials[name]
+        for name in FITTED_ON:
+            yield pvalue.TaggedOutput("fit", (name, partials[name]))
+        narrow = ShardTables({name: shard[name] for name in ("customers", _HISTORY, _SEGMENTS)})
+        yield pvalue.TaggedOutput("customers", narrow)
+
+
+class _Fit(beam.DoFn):
+    def __init__(self, rules: ForecastRules) -> None:
+        self._rules = rules
+
+    def process(self, element: tuple[None, Iterable[tuple[str, pa.Table]]]) -> Iterator[Fitted]:
+        gathered = Gathered(self._rules)
+        for name, table in element[1]:
+            gathered.add(name, table)
+        yield gathered.fit()
+
+
+class _Value(beam.DoFn):
     def __init__(self, rules: MeasureRules) -> None:
         self._rules = rules
 
     def setup(self) -> None:
         self._connection = duck.connect()
 
-    def process(self, shard: ShardTables) -> Iterator[tuple[str, pa.Table]]:
-        yield from measure(shard, self._rules, self._connection).items()
+    def process(self, shard: ShardTables, fitted: Fitted) -> Iterator[Any]:
+        customers, partials = value(shard, fitted, self._rules, self._connection)
+        yield pvalue.TaggedOutput("customers", ShardTables(customers=customers))
+        yield from partials.items()
 
 
 class _Merge(beam.DoFn):
-    def __init__(self, rules: MeasureRules, tables: tuple[Table, Table]) -> None:
+    def __init__(self, rules: MeasureRules, tables: Mapping[str, Table]) -> None:
         self._rules, self._tables = rules, tables
 
     def process(self, element: tuple[None, Iterable[tuple[str, pa.Table]]]) -> Iterator[tuple[str, pa.Table]]:
-        partials: dict[str, list[pa.Table]] = {"sums": [], "values": [], "transitions": [], "span": []}
+        partials: dict[str, list[pa.Table]] = {name: [] for name in MERGED_OF}
         for name, table in element[1]:
             partials[name].append(table)
-        metrics, transitions = self._tables
-        yield metrics.name, merge(partials, self._rules, metrics)
-        if partials["transitions"]:
-            yield transitions.name, merge_transitions(partials["transitions"], transitions)
+        yield from merge(partials, self._rules, self._tables).items()
+
+
+def _to_one(tables: beam.PCollection, name: str) -> beam.PCollection:
+    """KV[name, table] of all shards -> one KV[None, all of them], read as a stream."""
+    keyed = tables | f"ToOne{name}" >> beam.Map(lambda kv: (None, kv)).with_output_types(
+        beam.typehints.KV[None, beam.typehints.KV[str, pa.Table]]
+    )
+    return keyed | f"Gather{name}" >> beam.GroupByKey()
 
 
 class Measure(beam.PTransform):
-    """ShardTables -> KV[table name, table]: lifecycle_metrics and stage_transitions."""
+    """Measured ShardTables -> {"customers": ShardTables of the valued customers, "tables": KV[table name, table]}."""
 
-    def __init__(self, rules: MeasureRules, lifecycle_metrics: Table, stage_transitions: Table) -> None:
+    def __init__(
+        self, rules: MeasureRules, tables: Mapping[str, Table], inactivity: beam.PCollection | None = None
+    ) -> None:
         super().__init__()
-        self._rules, self._tables = rules, (lifecycle_metrics, stage_transitions)
+        self._rules, self._inactivity = rules, inactivity
+        self._tables = {name: tables[name] for name in (*MERGED, "model_parameters")}
 
-    def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        partials = shards | "PartialSums" >> beam.ParDo(_Measure(self._rules))
-        merged = (
-            keyed_tables(partials, str)
-            | "ToOne"
-            >> beam.Map(lambda kv: (None, kv)).with_output_types(
-                beam.typehints.KV[None, beam.typehints.KV[str, pa.Table]]
-            )
-            | "Gather" >> beam.GroupByKey()
-            | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
+    def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
+        parted = shards | "Partials" >> beam.ParDo(_Partials()).with_outputs("fit", "customers", main="partials")
+        fitted = (
+            _to_one(keyed_tables(parted["fit"], str), "Histories")
+            | "Fit" >> beam.ParDo(_Fit(self._rules.forecast)).with_output_types(Fitted)
+        )  # fmt: skip
+        customers = declared(parted["customers"], ShardTables)
+        valued = customers | "Value" >> beam.ParDo(_Value(self._rules), pvalue.AsSingleton(fitted)).with_outputs(
+            "customers", main="partials"
         )
-        return keyed_tables(merged, str)
+        both = tuple(keyed_tables(step["partials"], str) for step in (parted, valued))
+        partials = both | "AllPartials" >> beam.Flatten()
+        merged = _to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
+        others = [] if self._inactivity is None else [beam.pvalue.AsSingleton(self._inactivity)]
+        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], *others)
+        tables = (keyed_tables(merged, str), keyed_tables(parameters, str)) | "Numbers" >> beam.Flatten()
+        return {"customers": declared(valued["customers"], ShardTables), "tables": tables}
+
+
+def _parameters(fitted: Fitted, table: Table, inactivity: Inactivity | None = None) -> tuple[str, pa.Table]:
+    rows = parameter_rows(fitted) + ([inactivity.parameter_row()] if inactivity else [])
+    return table.name, parameter_table(rows, table)

@@ -29,7 +29,8 @@ def summarise_customers(shard: ShardTables, rules: CustomerRules, connection: du
     for name in ("sessions", "journeys", "tickets", "friction_points"):
         tables[name] = shard[name].select(["customer_no"])
     tables["journey_stages"] = shard["journey_stages"].select(["customer_no", "stage", "entered_at", "is_open"])
-    tables["subscriptions"], tables["lapses"] = shard["subscriptions"], shard["lapses"]
+    for name in ("subscriptions", "subscription_periods", "lapses"):
+        tables[name] = shard[name]
     customers = duck.select_windows(connection, duck.read_sql("customers"), tables, {"as_of": rules.as_of})
     revenue = revenue_columns(shard["money"], "customer_no", customers.num_rows, connection)
     return ShardTables(shard, customers=with_columns(customers, revenue))

@@ -48,6 +48,10 @@ class Months:
         """Microseconds UTC at which a local day begins."""
         return micros(datetime.datetime(day.year, day.month, day.day, tzinfo=zoneinfo.ZoneInfo(self.timezone)))
 
+    def local_day(self, time: datetime.datetime) -> datetime.date:
+        """The local day of an aware time."""
+        return time.astimezone(zoneinfo.ZoneInfo(self.timezone)).date()
+
     def between(self, low: datetime.datetime, high: datetime.datetime) -> tuple[list[datetime.date], list[int]]:
         """The months that hold low to high: their first days, and the microseconds UTC at which they begin."""
         zone = zoneinfo.ZoneInfo(self.timezone)

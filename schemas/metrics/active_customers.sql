@@ -1,6 +1,9 @@
--- Active customers. Input: activity (customer_no, is_known, month), one row a customer and month with an activity.
-select month, null::varchar as currency, count(distinct customer_no) as numerator, null as denominator,
-    count(distinct customer_no) as n, 0 as pending
+-- Active customers. Input: activity. Grain: one customer and month; with a null month, one customer.
+select customer_no, month, 1 as numerator, event_ids as numerator_events
 from activity
 where is_known
-group by grouping sets ((month), ())
+union all
+select customer_no, null, 1, flatten(list(event_ids order by month))
+from activity
+where is_known
+group by customer_no

@@ -1,5 +1,4 @@
--- New customers. Input: first_seen (customer_no, is_known, month), one row a customer.
-select month, null::varchar as currency, count(*) as numerator, null as denominator, count(*) as n, 0 as pending
+-- New customers. Input: first_seen. Grain: one customer.
+select customer_no, month, 1 as numerator, event_ids as numerator_events
 from first_seen
 where is_known
-group by grouping sets ((month), ())

@@ -1,11 +1,10 @@
--- Net promoter score. Input: answers (survey_type, score, scale_min, scale_max, month), the last one of each survey.
+-- Net promoter score. Input: answers. Grain: one answer that counts.
 select
+    customer_no,
     month,
-    null::varchar as currency,
-    count(*) filter (where score >= 9) - count(*) filter (where score <= 6) as numerator,
-    count(*) as denominator,
-    count(*) as n,
-    0 as pending
+    (score >= 9)::int - (score <= 6)::int as numerator,
+    1 as denominator,
+    if(score >= 9 or score <= 6, event_ids, null) as numerator_events,
+    event_ids as denominator_events
 from answers
 where survey_type = 'nps' and scale_min = 0 and scale_max = 10
-group by grouping sets ((month), ())

@@ -1,4 +1,3 @@
--- Orders. Input: orders (customer_no, is_known, month, nth), one row an order, in the month of its first line.
-select month, null::varchar as currency, count(*) as numerator, null as denominator, count(*) as n, 0 as pending
+-- Orders. Input: orders. Grain: one order, in the month of its first line.
+select customer_no, month, 1 as numerator, event_ids as numerator_events
 from orders
-group by grouping sets ((month), ())

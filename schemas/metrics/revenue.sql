@@ -1,4 +1,3 @@
--- Revenue. Input: money (month, currency, amount; refunds negative), one row an event.
-select month, currency, sum(amount) as numerator, null as denominator, count(*) as n, 0 as pending
+-- Revenue. Input: money (refunds negative). Grain: one paying or repaying event.
+select customer_no, month, currency, amount as numerator, event_ids as numerator_events
 from money
-group by grouping sets ((month, currency), (currency))

@@ -1,6 +1,9 @@
--- Visitors. Input: activity (customer_no, is_known, month), one row a customer and month with an activity.
-select month, null::varchar as currency, count(distinct customer_no) as numerator, null as denominator,
-    count(distinct customer_no) as n, 0 as pending
+-- Visitors. Input: activity. Grain: one unknown key and month; with a null month, one unknown key.
+select customer_no, month, 1 as numerator, event_ids as numerator_events
 from activity
 where not is_known
-group by grouping sets ((month), ())
+union all
+select customer_no, null, 1, flatten(list(event_ids order by month))
+from activity
+where not is_known
+group by customer_no

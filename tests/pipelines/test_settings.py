@@ -1,7 +1,7 @@
 """Settings are right or refused, and a refusal names the file, the field, the value and the mend."""
 
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipelines.errors import UsageError
-from pipelines.settings import Settings, load_settings, parse_time
+from pipelines.settings import SECTIONS, LifetimeValue, Settings, load_settings, parse_time
+from schemas.dictionary import load_metrics
+from transforms.partial_metrics import SUMS, VALUES
 
 
 @pytest.fixture
@@ -78,6 +80,79 @@ def test_settings_never_change_and_travel(write) -> None:
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
 
 
+def test_the_defaults_of_the_numbers() -> None:
+    settings = load_settings()
+    assert (settings.segments, settings.business_hours, settings.schedule()) == ({}, None, None)
+    assert settings.lifetime_value == LifetimeValue(
+        model="bg_nbd", monthly_discount=0.01, margin=1, max_lifespan_years=5
+    )
+
+
+def test_every_setting_of_a_section_says_what_it_is() -> None:
+    for section, model in SECTIONS.items():
+        assert section in Settings.model_fields
+        assert [name for name, field in model.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+NUMBERS = """
+inactivity_days = "fit"
+
+[segments]
+country = "upper(country)"
+size_2 = "extra ->> 'size'"
+
+[lifetime_value]
+model = "mbg_nbd"
+monthly_discount = 0
+margin = 0.25
+max_lifespan_years = 3
+
+[business_hours]
+timezone = "Europe/Paris"
+holidays = [2026-12-25, "2027-01-01"]
+
+[business_hours.week]
+monday = "09:00-17:00"
+friday = ["09:00-12:00", "13:00-17:30"]
+
+[[business_hours.changes]]
+valid_from = 2026-07-01
+[business_hours.changes.week]
+monday = "08:00-24:00"
+
+[[business_hours.changes]]
+valid_from = "2026-09-01"
+week = {}
+"""
+
+
+def test_the_settings_of_the_numbers_are_read_and_travel(write) -> None:
+    settings = load_settings(write(NUMBERS))
+    assert settings.inactivity_days == "fit"
+    assert settings.segments == {"country": "upper(country)", "size_2": "extra ->> 'size'"}
+    assert settings.lifetime_value == LifetimeValue(
+        model="mbg_nbd", monthly_discount=0, margin=0.25, max_lifespan_years=3
+    )
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    again = Settings.model_validate_json(settings.model_dump_json())
+    assert again == settings and again.schedule() == settings.schedule()
+
+
+def test_business_hours_are_a_schedule(write) -> None:
+    schedule = load_settings(write(NUMBERS)).schedule()
+    assert schedule is not None and schedule.timezone == "Europe/Paris"
+    assert schedule.holidays == {date(2026, 12, 25), date(2027, 1, 1)}
+    assert [hours.valid_from for hours in schedule.hours] == [None, date(2026, 7, 1), date(2026, 9, 1)]
+    assert [(hours.week[0], hours.week[4]) for hours in schedule.hours] == [
+        (((540, 1020),), ((540, 720), (780, 1050))), (((480, 1440),), ()), ((), ()),
+    ]  # fmt: skip
+
+
+def test_inactivity_days_are_a_number_or_fitted(write) -> None:
+    for text, days in (("1", 1), ("3650", 3650), ('"fit"', "fit")):
+        assert load_settings(write(f"inactivity_days = {text}")).inactivity_days == days
+
+
 # ---- what is wrong is refused, with the mend
 
 
@@ -119,6 +194,90 @@ def test_a_wrong_setting_names_file_field_value_and_mend(write, text: str, says:
     assert refused.value.message.startswith(f"{path}: ") and says in refused.value.message
     assert mend in refused.value.mend and refused.value.mend
     assert "pydantic" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+_HOURS = '[business_hours]\nweek = { monday = "09:00-17:00" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "mend"),
+    [
+        ('inactivity_days = "fitted"', "inactivity_days = 'fitted': ", '"fit"'),
+        ("inactivity_days = 0", "inactivity_days = 0: input should be greater than or equal to 1", '"fit"'),
+        ("inactivity_days = 3651", "inactivity_days = 3651: input should be less than or equal to 3650", ""),
+        ("inactivity_days = true", "inactivity_days = True: ", ""),
+        ("inactivity_days = 30.5", "inactivity_days = 30.5: ", ""),
+        ('segments = "country"', "segments = 'country': input should be a valid dictionary", "SQL on a touchpoint by name"),
+        ('[segments]\ncountry = ""', "segments.country = ''", ""),
+        ("[segments]\ncountry = 1", "segments.country = 1: input should be a valid string", ""),
+        ('[segments]\nCountry = "country"', "segments.Country = 'Country': string should match pattern", ""),
+        ('[segments]\n"my country" = "country"', "segments.my country = ", ""),
+        ("[segments]\n" + "a" * 42 + ' = "country"', "string should match pattern", ""),
+        *(
+            (f'[segments]\n{name} = "country"', f"segments.{name} = '{name}': is a segment that is always there; give yours", "")
+            for name in ("all", "first_channel", "plan")
+        ),
+        *(
+            (f'[segments]\n{name} = "country"', f"'{name}': is a column of the metrics' own; give the segment another name", "")
+            for name in ("currency", "customer_no", "month", "numerator", "n", "value", "count", "metric", "segment_value")
+        ),
+        ('[lifetime_value]\nmodel = "pareto_nbd"', "lifetime_value.model = 'pareto_nbd': input should be 'bg_nbd' or 'mbg_nbd'", "model: "),
+        ("[lifetime_value]\nmonthly_discount = 1", "lifetime_value.monthly_discount = 1: input should be less than 1", "Discount a month"),
+        ("[lifetime_value]\nmonthly_discount = -0.1", "lifetime_value.monthly_discount = -0.1", ""),
+        ("[lifetime_value]\nmonthly_discount = nan", "lifetime_value.monthly_discount = nan: input should be a finite number", ""),
+        ("[lifetime_value]\nmargin = 0", "lifetime_value.margin = 0: input should be greater than 0", "Share of revenue"),
+        ("[lifetime_value]\nmargin = 1.5", "lifetime_value.margin = 1.5: input should be less than or equal to 1", ""),
+        ('[lifetime_value]\nmargin = "half"', "lifetime_value.margin = 'half': input should be a valid number", ""),
+        ("[lifetime_value]\nmax_lifespan_years = 0", "lifetime_value.max_lifespan_years = 0", "Longest lifespan"),
+        ("[lifetime_value]\nmax_lifespan_years = 101", "lifetime_value.max_lifespan_years = 101", ""),
+        ("[lifetime_value]\nmargins = 1", "lifetime_value.margins is not a setting", "Did you mean margin?"),
+        ("[lifetime_value]\nzzz = 1", "lifetime_value.zzz is not a setting", "The settings in [lifetime_value] are: model,"),
+        ("lifetime_value = 5", "lifetime_value = 5: input should be a valid dictionary", "a table [lifetime_value]"),
+        ("business_hours = true", "business_hours = True: input should be a valid dictionary", "a table [business_hours]"),
+        ('[business_hours]\ntimezone = "UTC"', "business_hours.week = {'timezone': 'UTC'}: field required", 'monday = "09:00-17:00"'),
+        (f'{_HOURS}timezone = "Mars/Olympus"', "business_hours.timezone = 'Mars/Olympus': is not a time zone", ""),
+        (f"{_HOURS}weeks = 1", "business_hours.weeks is not a setting", "Did you mean week?"),
+        ("[business_hours]\nweek = 40", "business_hours.week = 40: is not a table of days; write monday = ", ""),
+        ("[business_hours.week]\nmonday = 8", "is not a table of days; write monday = ", ""),
+        ("[business_hours.week]\nmonday = [8]", "is not a table of days; write monday = ", ""),
+        ('[business_hours.week]\nmonday = "9-17"', "monday: '9-17' is not a span of hours; write it as", ""),
+        ('[business_hours.week]\nmontag = "09:00-17:00"', "'montag' is no weekday; write one of monday, tuesday,", ""),
+        ('[business_hours.week]\nfriday = "17:00-09:00"', "friday: '17:00-09:00' does not end after its start", ""),
+        ('[business_hours.week]\nfriday = ["09:00-13:00", "12:00-17:00"]', "friday: '09:00-13:00' and '12:00-17:00' overlap", ""),
+        (f'{_HOURS}holidays = "2026-12-25"', "business_hours.holidays = '2026-12-25': is not a list of days", "Days on which"),
+        (f'{_HOURS}holidays = ["25.12.2026"]', "business_hours.holidays.0 = '25.12.2026': is not a day; write it as 2026-12-25", ""),
+        (f"{_HOURS}holidays = [2026-12-25T00:00:00]", "is not a day; write it as 2026-12-25", ""),
+        (f'{_HOURS}holidays = ["2026-12-25", "2026-02-30"]', "business_hours.holidays.1 = '2026-02-30': day", ""),
+        (f"{_HOURS}changes = 1", "business_hours.changes = 1: is not a list of tables; write each as [[business_hours.changes]]", ""),
+        (f"{_HOURS}[[business_hours.changes]]\nweek = {{}}", "business_hours.changes.0.valid_from", "valid_from and week"),
+        (f"{_HOURS}[[business_hours.changes]]\nvalid_from = 1\nweek = {{}}", "business_hours.changes.0.valid_from = 1: is not a day", ""),
+        (
+            f"{_HOURS}[[business_hours.changes]]\nvalid_from = 2026-07-01\nweek = {{ monday = '9' }}",
+            "business_hours.changes.0.week = {'monday': '9'}: monday: '9' is not a span of hours", "",
+        ),
+        (
+            _HOURS + "".join(f"[[business_hours.changes]]\nvalid_from = {day}\nweek = {{}}\n" for day in ("2026-09-01", "2026-07-01")),
+            "working hours valid from 2026-07-01 follow those from 2026-09-01; give each a day of its own, in rising order",
+            "[business_hours]",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_of_the_numbers_is_named_too(write, text: str, says: str, mend: str) -> None:
+    test_a_wrong_setting_names_file_field_value_and_mend(write, text, says, mend)
+
+
+def test_no_segment_may_have_the_name_of_a_dimension(write) -> None:
+    """A metric is told by both, and its rows of the two would be added up."""
+    for name in {dimension for metric in load_metrics().values() for dimension in metric.dimensions}:
+        with pytest.raises(UsageError, match=f"segments.{name} = '{name}': is a segment that is always there"):
+            load_settings(write(f'[segments]\n{name} = "country"'))
+
+
+def test_no_segment_may_have_the_name_of_a_column_of_the_cells(write) -> None:
+    names = {name for schema in (SUMS, VALUES) for name in schema.names}
+    for name in names:
+        with pytest.raises(UsageError, match=f"segments.{name} = '{name}': is a column of the metrics' own"):
+            load_settings(write(f'[segments]\n{name} = "country"'))
 
 
 def test_a_wrong_option_is_named_as_it_was_typed() -> None:

@@ -1,10 +1,11 @@
 """The dictionary of metrics and friction: whole entries, and a user's own beside the shipped ones.
 
-That each `example` comes out as it says is held by tests/transforms/test_measure.py and test_find_friction.py.
+That each example comes out as it says is held by tests/test_metric_examples.py and tests/transforms/test_find_friction.py.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from schemas.dictionary import SHAPES, STATISTICS, DictionaryError, load_friction, load_metrics
+from schemas import dictionary
+from schemas.dictionary import (
+    OVER_ALL,
+    SHAPES,
+    SHIPPED_METRICS,
+    STATISTICS,
+    DictionaryError,
+    Result,
+    load_friction,
+    load_metrics,
+)
 
 FRICTION = """
 area = "web"
@@ -24,7 +35,26 @@ example = "One."
 slow_ms = 1000
 share = 0.5
 """
-METRIC = """
+EXAMPLE = """
+[example]
+text = "Two orders, one of them late: 1/2."
+events = '''
+event_type | occurred_at          | customer_id | amount
+purchase   | 2026-01-05T10:00:00Z | ann         | 10.00
+site_visit | 2026-02-05T10:00:00Z |             |
+'''
+
+[[example.results]]
+period = "2026-02"
+value = 0.5
+numerator = "1"
+n = 2
+
+[[example.results]]
+period = "all"
+"""
+METRIC = (
+    """
 shape = "ratio"
 unit = "ratio"
 description = "A share."
@@ -34,9 +64,11 @@ denominator = "b."
 anchor = "The event."
 exclusions = "None."
 source = "Ours."
-example = "1/2 = 0.5."
 """
-DISTRIBUTION = METRIC.replace('"ratio"\nunit', '"distribution"\nstatistics = ["p50"]\ndivisor = 60\nunit')
+    + EXAMPLE
+)
+DISTRIBUTION = METRIC.replace('"ratio"\nunit', '"distribution"\nstatistics = ["p50", "km_p50"]\ndivisor = 60\nunit')
+SHIPPED = sorted(SHIPPED_METRICS.glob("*.toml"))
 
 
 def write(folder: Path, text: str, name: str = "own", sql: str | None = "select 1") -> Path:
@@ -56,17 +88,12 @@ def test_the_shipped_metrics() -> None:
     } <= set(metrics)  # fmt: skip
     for name, metric in metrics.items():
         assert metric.name == name
-        assert metric.shape in SHAPES
+        assert metric.shape in SHAPES and metric.over_all in OVER_ALL
         assert set(metric.statistics) <= set(STATISTICS)
         assert metric.sql.startswith("-- "), "what it is, and what it reads"
         for text in (
-            metric.description,
-            metric.numerator,
-            metric.denominator,
-            metric.anchor,
-            metric.example,
-            metric.source,
-        ):
+            metric.description, metric.numerator, metric.denominator, metric.anchor, metric.source, metric.example.text,
+        ):  # fmt: skip
             assert text.endswith((".", "?")), (name, text)
 
 
@@ -98,15 +125,55 @@ def test_a_metric_of_ones_own(tmp_path: Path) -> None:
     file = write(tmp_path, DISTRIBUTION, "own_minutes", "select 2")
     metrics = load_metrics(tmp_path)
     own = metrics["own_minutes"]
-    assert (own.sql, own.file, own.divisor, own.statistics, own.accumulates) == (
-        "select 2",
-        str(file),
-        60,
-        ("p50",),
-        False,
-    )
-    assert own.published_names == ("own_minutes_p50",)
+    assert (own.sql, own.file, own.divisor, own.statistics) == ("select 2", str(file), 60, ("p50", "km_p50"))
+    assert own.published_names == ("own_minutes_p50", "own_minutes_km_p50")
     assert set(metrics) == {*load_metrics(), "own_minutes"}
+
+
+def test_the_keys_that_an_entry_may_leave_out(tmp_path: Path) -> None:
+    write(tmp_path, METRIC)
+    own = load_metrics(tmp_path)["own"]
+    assert (own.over_all, own.accumulates, own.dimensions, own.by_dimension_only) == ("sum", False, (), False)
+    assert (own.is_forecast, own.divisor, own.statistics) == (False, 1, ())
+    given = 'over_all = "last"\naccumulates = true\ndimensions = ["stage", "b_2"]\nby_dimension_only = true\nis_forecast = true\n'
+    write(tmp_path, given + METRIC)
+    own = load_metrics(tmp_path)["own"]
+    assert (own.over_all, own.accumulates, own.dimensions, own.by_dimension_only) == (
+        "last",
+        True,
+        ("stage", "b_2"),
+        True,
+    )
+    assert own.is_forecast
+
+
+def test_a_worked_example(tmp_path: Path) -> None:
+    """Cells are texts without the blanks around them; where there is none, the event does not have the field."""
+    write(tmp_path, METRIC)
+    example = load_metrics(tmp_path)["own"].example
+    assert example.text == "Two orders, one of them late: 1/2."
+    assert example.columns == ("event_type", "occurred_at", "customer_id", "amount")
+    assert example.events == (
+        {"event_type": "purchase", "occurred_at": "2026-01-05T10:00:00Z", "customer_id": "ann", "amount": "10.00"},
+        {"event_type": "site_visit", "occurred_at": "2026-02-05T10:00:00Z"},
+    )
+    assert example.results == (Result("2026-02", 0.5, numerator="1", n=2), Result("all", None))
+    assert [result.month for result in example.results] == [datetime.date(2026, 2, 1), None]
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_a_shipped_metric_without_its_example_does_not_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    text, found, _ = file.read_text().partition("\n[example]\n")
+    assert found
+    (tmp_path / "metrics").mkdir()
+    monkeypatch.setattr(dictionary, "_HERE", tmp_path)
+    write(tmp_path / "metrics", text, file.stem, file.with_suffix(".sql").read_text())
+    with pytest.raises(DictionaryError, match=rf"{file.name}: the table \[example\] has a text, events, and"):
+        load_metrics()
+    write(tmp_path / "metrics", text + EXAMPLE, file.stem)
+    assert list(load_metrics()) == [file.stem]
 
 
 def test_a_metric_of_ones_own_replaces_a_shipped_one(tmp_path: Path) -> None:
@@ -136,27 +203,84 @@ def test_a_parameter_that_there_is_not_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "old", "new", "message"),
     [
-        (METRIC, 'shape = "ratio"', 'shape = "rate"', "shape is 'rate'; it is one of count, sum, ratio, score, distribution"),
+        (METRIC, 'shape = "ratio"', 'shape = "rate"',
+         "shape is 'rate'; it is one of count, sum, ratio, score, distribution, lifetime"),
         (METRIC, 'anchor = "The event."', "", "the key 'anchor' is missing or not a text"),
         (METRIC, '"The event."', "5", "the key 'anchor' is missing or not a text"),
+        (METRIC, '"The event."', '" "', "the key 'anchor' is missing or not a text"),
         (METRIC, "anchor", "ancor", "unknown key 'ancor'"),
         (METRIC, '"ratio"\nunit', '"distribution"\nunit', "a distribution, and only that, lists statistics"),
         (METRIC, '"ratio"\nunit', '"ratio"\nstatistics = ["p50"]\nunit', "a distribution, and only that, lists statistics"),
-        (DISTRIBUTION, '["p50"]', '["p51"]', "statistics out of mean, p50, p75, p90"),
-        (DISTRIBUTION, '["p50"]', '"p50"', "statistics out of"),
-        (DISTRIBUTION, '["p50"]', "[50]", "statistics out of"),
+        (DISTRIBUTION, '"p50"', '"p51"', "lists statistics out of mean, p50, p75, p90, km_p50"),
+        (DISTRIBUTION, '["p50", "km_p50"]', '"p50"', "statistics out of"),
+        (DISTRIBUTION, '"p50"', "50", "statistics out of"),
         (DISTRIBUTION, "60", "0", "divisor is 0; it is a whole number, at least 1"),
         (DISTRIBUTION, "60", '"60"', "divisor is '60'"),
         (DISTRIBUTION, "60", "0.5", "divisor is 0.5"),
+        (DISTRIBUTION, "60", "true", "divisor is True"),
         (METRIC, '"ratio"\nunit', '"ratio"\nunit "', "not readable as TOML"),
+        (METRIC, "unit", 'over_all = "first"\nunit', "over_all is 'first'; it is one of sum, own, last"),
+        (METRIC, "unit", 'over_all = ["sum"]\nunit', "over_all is ['sum']; it is one of"),
+        (METRIC, "unit", 'dimensions = "stage"\nunit', "dimensions are names of columns of the SQL: small letters, digits and _"),
+        (METRIC, "unit", "dimensions = [1]\nunit", "dimensions are names of columns"),
+        (METRIC, "unit", 'dimensions = ["Stage"]\nunit', "dimensions are names of columns"),
+        (METRIC, "unit", 'dimensions = ["stage\\n"]\nunit', "dimensions are names of columns"),
+        (METRIC, "unit", 'dimensions = [""]\nunit', "dimensions are names of columns"),
+        (METRIC, "unit", "accumulates = 1\nunit", "accumulates is 1; it is true or false"),
+        (METRIC, "unit", 'by_dimension_only = "yes"\nunit', "by_dimension_only is 'yes'; it is true or false"),
+        (METRIC, "unit", "is_forecast = 0\nunit", "is_forecast is 0; it is true or false"),
+        (METRIC, "unit", "by_dimension_only = true\nunit", "by_dimension_only is true, and there are no dimensions"),
     ],
 )  # fmt: skip
 def test_a_slip_in_a_metric_is_named(tmp_path: Path, text: str, old: str, new: str, message: str) -> None:
     assert old in text
     file = write(tmp_path, text.replace(old, new, 1))
-    with pytest.raises(DictionaryError, match=message) as error:
+    with pytest.raises(DictionaryError) as error:
         load_metrics(tmp_path)
-    assert str(error.value).startswith(str(file))
+    assert str(error.value).startswith(f"{file}: ") and message in str(error.value)
+
+
+_PARTS = "the table [example] has a text, events, and [[example.results]]"
+_LINES = "the example's events are lines of cells with | between, under their field names"
+_RESULT = (
+    "a result of the example has period ('2026-02' or 'all') and value, or one of "
+    "currency, denominator, dimension, dimension_value, n, name, numerator, status"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (EXAMPLE, "", _PARTS),
+        (EXAMPLE, 'example = "1/2 = 0.5."', _PARTS),
+        ('text = "Two orders, one of them late: 1/2."', "", _PARTS),
+        ("text = ", "words = ", _PARTS),
+        ("events = ", "more = 1\nevents = ", _PARTS),
+        (EXAMPLE[EXAMPLE.index("events") : EXAMPLE.index("\n[[")], "", _PARTS),
+        ("event_type", "type", _LINES),
+        ("occurred_at", "at", _LINES),
+        (EXAMPLE[EXAMPLE.index("purchase") : EXAMPLE.index("\'\'\'\n\n")], "", _LINES),
+        (EXAMPLE[EXAMPLE.index("\'\'\'") : EXAMPLE.index("\n[[")], '""', _LINES),
+        ("| ann         | 10.00", "| ann         ", "the line 'purchase | 2026-01-05T10:00:00Z | ann' has 3 cells under 4"),
+        ("| 10.00", "| 10.00 | EUR", "| ann | 10.00 | EUR' has 5 cells under 4"),
+        (EXAMPLE[EXAMPLE.index("\n[["):], "", _PARTS),
+        (EXAMPLE[EXAMPLE.index("\n[["):], "results = []", "the example comes to nothing; write [[example.results]] with period and value"),
+        (EXAMPLE[EXAMPLE.index("\n[["):], "results = 0.5", "the example comes to nothing"),
+        (EXAMPLE[EXAMPLE.index("\n[["):], "results = [0.5]", _RESULT),
+        ('period = "2026-02"\n', "", _RESULT),
+        ('"2026-02"', '"2026-13"', _RESULT),
+        ('"2026-02"', '"2026-02-01"', _RESULT),
+        ('"2026-02"', '"everything"', _RESULT),
+        ('"2026-02"', '"all\\n"', _RESULT),
+        ("n = 2", "count = 2", _RESULT),
+    ],
+)  # fmt: skip
+def test_a_slip_in_an_example_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in METRIC
+    file = write(tmp_path, METRIC.replace(old, new, 1))
+    with pytest.raises(DictionaryError) as error:
+        load_metrics(tmp_path)
+    assert str(error.value).startswith(f"{file}: ") and message in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ from transforms.build_entities import EntityRules, build_entities
 from transforms.build_journeys import JourneyRules, build_journeys
 from transforms.find_friction import FrictionRules, find_friction
 from transforms.identities import RULES, Identities, IdentityRules
-from transforms.measure import MeasureRules, measure, merge
+from transforms.lifetime_value import ForecastRules
+from transforms.measure import MERGED_OF, MeasureRules, measure, merge, partials_of
+from transforms.metric_inputs import Calendar
 from transforms.resolve_identity import resolve_identity
 from transforms.sessionize import GAP_US
 from transforms.stage_blocks import read_block, write_block
@@ -67,6 +69,7 @@ class Steps:
     def __init__(self, contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> None:
         self.contracts, self.connection = contracts, connection
         self.tables = tables(contracts)
+        self.known = load_metrics()
 
     def events(self, rows: Iterable[Row]) -> pa.Table:
         """Rows as they arrive from the shuffle. Ids default to e0000, e0001, ... in the order given."""
@@ -123,23 +126,50 @@ class Steps:
         found = self.friction(rows, as_of, timezone=timezone)
         return summarise_customers(found, CustomerRules(moment(as_of)), self.connection)
 
-    def metrics(
+    def rules(
+        self, as_of: str | datetime.datetime, *names: str, timezone: str = "UTC",
+        segments: Mapping[str, str] | None = None,
+    ) -> MeasureRules:  # fmt: skip
+        known = self.known
+        calendar = Calendar(Months(timezone), moment(as_of))
+        return MeasureRules(tuple(known[name] for name in names), calendar, ForecastRules(calendar), segments or {})
+
+    def measured(
         self, rows: Iterable[Row], as_of: str | datetime.datetime, *names: str, timezone: str = "UTC",
-        shards: int = 1,
-    ) -> list[Row]:  # fmt: skip
-        """The rows of lifecycle_metrics of some metrics, the customers dealt to several shards."""
-        known = load_metrics()
-        rules = MeasureRules(tuple(known[name] for name in names), moment(as_of), Months(timezone))
+        segments: Mapping[str, str] | None = None,
+    ) -> ShardTables:  # fmt: skip
+        """One shard with `customer_months` and the partial tables of some metrics."""
+        rules = self.rules(as_of, *names, timezone=timezone, segments=segments)
+        return measure(self.customers(rows, as_of, timezone=timezone), rules, self.connection)
+
+    def merged(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, *names: str, timezone: str = "UTC",
+        shards: int = 1, segments: Mapping[str, str] | None = None,
+    ) -> dict[str, pa.Table]:  # fmt: skip
+        """The tables that are merged from the shards' numbers, the customers dealt to several shards."""
+        rules = self.rules(as_of, *names, timezone=timezone, segments=segments)
         rows = list(rows)
         whose = sorted({row.get("who", "ann") for row in rows})
-        partials: dict[str, list[pa.Table]] = {"sums": [], "values": [], "transitions": [], "span": []}
+        partials: dict[str, list[pa.Table]] = {name: [] for name in MERGED_OF}
         for shard in range(shards):
             dealt = [r for r in rows if whose.index(r.get("who", "ann")) % shards == shard]
             if dealt:
-                measured = measure(self.friction(dealt, as_of, timezone=timezone), rules, self.connection)
-                for name, table in measured.items():
-                    partials[name].append(table)
-        return merge(partials, rules, self.tables["lifecycle_metrics"]).to_pylist()
+                found = measure(self.customers(dealt, as_of, timezone=timezone), rules, self.connection)
+                for name, table in partials_of(found).items():
+                    partials.setdefault(name, []).append(table)
+        return merge(partials, rules, self.tables)
+
+    def metrics(
+        self, rows: Iterable[Row], as_of: str | datetime.datetime, *names: str, timezone: str = "UTC",
+        shards: int = 1, segments: Mapping[str, str] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """The rows of lifecycle_metrics of some metrics (of everyone, without `segments`)."""
+        found = self.merged(rows, as_of, *names, timezone=timezone, shards=shards, segments=segments)
+        return [
+            row
+            for row in found["lifecycle_metrics"].to_pylist()
+            if segments is not None or row["segment"] not in ("first_channel", "plan")
+        ]
 
 
 class Blocks:

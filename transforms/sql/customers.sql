@@ -1,5 +1,5 @@
--- One row a customer. Input: touchpoints, sessions, journeys, journey_stages, tickets, subscriptions, friction_points,
--- lapses; parameter $as_of. Grain: one customer_no, in order. Revenue is added beside (sql/revenue_by.sql).
+-- One row a customer. Input: touchpoints, sessions, journeys, journey_stages, tickets, subscriptions,
+-- subscription_periods, friction_points, lapses; parameter $as_of. Grain: one customer_no, in order. Revenue is added beside (sql/revenue_by.sql).
 with seen as (
     select
         customer_no,
@@ -21,6 +21,11 @@ in_tickets as (select customer_no, count(*) as n from tickets group by customer_
 in_friction as (select customer_no, count(*) as n from friction_points group by customer_no),
 active as (
     select distinct customer_no from subscriptions where started_at <= $as_of and (ended_at is null or ended_at > $as_of)
+),
+planned as (
+    select customer_no, arg_max(plan, (started_at, coalesce(source, ''), subscription_id, period_no)) as plan
+    from subscription_periods
+    group by customer_no
 ),
 current as (select customer_no, stage, entered_at from journey_stages where is_open),
 -- Why a customer is churned: the event or the moment that put it there.
@@ -45,6 +50,7 @@ select
     s.first_seen_at,
     s.last_seen_at,
     s.first_channel,
+    p.plan,
     c.stage as current_stage,
     s.touchpoints,
     coalesce(se.n, 0) as sessions,
@@ -65,5 +71,6 @@ left join in_tickets as t on s.customer_no = t.customer_no
 left join in_friction as f on s.customer_no = f.customer_no
 left join active as a on s.customer_no = a.customer_no
 left join current as c on s.customer_no = c.customer_no
+left join planned as p on s.customer_no = p.customer_no
 left join reasons as r on s.customer_no = r.customer_no
 order by s.customer_no

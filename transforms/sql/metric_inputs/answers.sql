@@ -1,6 +1,21 @@
 -- Answers to surveys: of several to one survey the last counts. Input: touchpoints. Grain: one answer that counts.
 -- An answer that names neither a survey nor a ticket nor an order answers a survey of its own.
-select customer_no, seq as answer_seq, source, survey_type, score, scale_min, scale_max, ticket_id, month
+select
+    customer_no,
+    seq as answer_seq,
+    source,
+    survey_type,
+    score,
+    scale_min,
+    scale_max,
+    context,
+    easier_is_higher,
+    survey_id,
+    ticket_id,
+    order_id,
+    occurred_at,
+    month,
+    [event_id] as event_ids
 from touchpoints
 where event_type = 'survey_response'
 qualify

@@ -1,0 +1,345 @@
+"""`parcours explain --metric`: the rows and the very events behind a number of lifecycle_metrics.
+
+`explain_metric` reads; `explain_metric_text.py` writes it down.
+
+A metric is explained by the query that measured it: its SQL runs on the published tables, prepared by the SQL that the run
+itself used (transforms/metric_inputs.py), and says of each row which events it stands for. What it adds up to is held
+against the published number, and the explanation says whether they agree. Nothing here imports Beam.
+"""
+
+import contextlib
+import datetime
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from pipelines.catalog import quote, reading, text
+from pipelines.errors import UsageError
+from pipelines.explain import inactivity_days
+from pipelines.explain_identity import Row, clean, find_customer, rows
+from pipelines.lake import Lake
+from pipelines.manifest import Manifest
+from schemas.dictionary import DictionaryError, Metric, load_metrics
+from transforms.duck import read_sql, used
+from transforms.metric_inputs import MADE, MADE_OF_MONTHS, MONTH_COLUMNS, Calendar, made
+from transforms.time_zones import Months, next_month
+
+_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_SHARED = ("currency", "n", "pending", "is_open", "value", "numerator", "denominator")
+_NO_VALUE = "(none)"
+#: As transforms/assign_stages.py has it, which imports Beam: where no days could be fitted nobody lapses.
+NEVER_DAYS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which number: a metric by a published name, a period (`2026-02` or `all`), one customer, a segment's value."""
+
+    metric: str
+    period: str = "all"
+    customer: str | None = None
+    segment: str | None = None
+    segment_value: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricExplanation:
+    """`published` are the rows of lifecycle_metrics, one a currency; `sums` what the contributions add up to, by currency
+    (None: without one); `agree` whether they are the same, None where one customer was asked for.
+
+    A contribution has customer_key, month, and what it adds: numerator and denominator, or value; and its events.
+    """
+
+    run: Row
+    asked: Asked
+    metric: Metric
+    published: tuple[Row, ...]
+    sums: tuple[Row, ...]
+    agree: bool | None
+    contributions: tuple[Row, ...]
+    customers: int
+
+
+def explain_metric(lake: Lake | str, asked: Asked) -> MetricExplanation:
+    """What the published run says of one number. UsageError names what is not there, and what is."""
+    lake = Lake(lake) if isinstance(lake, str) else lake
+    manifest = lake.published()
+    metric = _metric(asked.metric, manifest)
+    month = _month(asked.period)
+    with reading(lake, manifest.run_id) as con:
+        try:
+            key = find_customer(con, manifest, lake.path, asked.customer)[0] if asked.customer else None
+            with _inputs(con, manifest, key) as calendar:
+                return _explanation(con, manifest, metric, asked, month, key, calendar)
+        except duckdb.Error as error:
+            reason = " ".join(str(error).partition("\n")[0].split())
+            raise UsageError(
+                f"Run {manifest.run_id} cannot be read: {clean(reason)}",
+                "If it was made by an earlier version, run parcours run again with this one; if a file was moved or "
+                "changed, restore it.",
+            ) from None
+
+
+def _metric(name: str, manifest: Manifest) -> Metric:
+    try:
+        known = load_metrics(manifest.settings.get("metrics"))
+    except (DictionaryError, OSError) as error:
+        raise UsageError(
+            f"{error}.", "The run's own metrics lie there: correct the file that the message names."
+        ) from None
+    named = known | {published: metric for metric in known.values() for published in metric.published_names}
+    if name not in named:
+        near = difflib.get_close_matches(name, named, n=3)
+        raise UsageError(
+            f"There is no metric {clean(name)}.",
+            f"Did you mean {' or '.join(near)}? " if near else "parcours metrics lists them.",
+        )
+    return named[name]
+
+
+def _month(period: str) -> datetime.date | None:
+    if period == "all":
+        return None
+    if not _PERIOD.fullmatch(period):
+        raise UsageError(f"{clean(period)} is no period.", "Write a month as 2026-02, or all.")
+    return datetime.date.fromisoformat(f"{period}-01")
+
+
+# ---- what the metric's SQL sees -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _inputs(con: duckdb.DuckDBPyConnection, manifest: Manifest, key: str | None) -> Iterator[Calendar]:
+    """The tables of the metrics' SQL, of all customers or of one, as the run had them."""
+    settings = manifest.settings
+    calendar = Calendar(Months(settings.get("timezone", "UTC")), _as_of(manifest))
+    [[first]] = con.execute("select min(occurred_at) from touchpoints").fetchall()
+    first = calendar.months.local_day(first).replace(day=1) if first is not None else datetime.date.max
+    con.register("months", calendar.table(first))
+    con.execute("set variable explained = $key", {"key": key})
+    whose = "where customer_key = getvariable('explained')" if key is not None else ""
+    zone = text(calendar.months.timezone)
+    for table in manifest.tables:
+        if any(column["name"] == "customer_key" for column in table.columns):
+            extra = {"customer_no": "customer_key"}
+            if table.name in ("touchpoints", "sessions"):
+                extra["session_no"] = "session_id"
+            moments = {"month": "occurred_at"} if table.name == "touchpoints" else MONTH_COLUMNS.get(table.name, {})
+            extra |= {
+                name: f"date_trunc('month', timezone({zone}, {column}))::date" for name, column in moments.items()
+            }
+            added = "".join(f", {expression} as {name}" for name, expression in extra.items())
+            # A table of one customer is small, and asked many times; the tables of all stay views.
+            kind = "view" if key is None else "table"
+            con.execute(f"create temp {kind} {table.name} as select *{added} from memory.main.{table.name} {whose}")
+    con.execute(
+        f"create temp table lapses as select *, date_trunc('month', timezone({zone}, happened_at))::date as month "
+        f"from ({read_sql('lapses')})",
+        {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest) or NEVER_DAYS},
+    )
+    with made(con, (*MADE, *MADE_OF_MONTHS), with_events=True):
+        yield calendar
+
+
+def _as_of(manifest: Manifest) -> datetime.datetime:
+    as_of = manifest.as_of
+    return datetime.datetime.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+
+
+# ---- the number ---------------------------------------------------------------------------------------------------
+
+
+def _explanation(
+    con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, asked: Asked, month: datetime.date | None,
+    key: str | None, calendar: Calendar,
+) -> MetricExplanation:  # fmt: skip
+    name = asked.metric if asked.metric in metric.published_names else metric.published_names[0]
+    cut = _cut(con, metric, asked, name)
+    published = _published(con, name, month, cut)
+    if not published:
+        raise UsageError(*_not_there(con, name, month, cut))
+    contributions = _contributions(con, manifest, metric, month, cut, calendar)
+    sums = _sums(metric, contributions)
+    return MetricExplanation(
+        run={"run_id": manifest.run_id, "as_of": calendar.as_of},
+        asked=asked,
+        metric=metric,
+        published=tuple(published),
+        sums=sums,
+        agree=None if key is not None else _agree(metric, published, sums),
+        contributions=tuple(_with_events(con, contributions)),
+        customers=len({row["customer_key"] for row in contributions}),
+    )
+
+
+def _cut(con: duckdb.DuckDBPyConnection, metric: Metric, asked: Asked, name: str) -> tuple[str, str | None]:
+    if asked.segment is not None:
+        return asked.segment, asked.segment_value
+    if metric.by_dimension_only:
+        raise UsageError(
+            f"{name} is told by {' and '.join(metric.dimensions)} only.",
+            f"Name one, such as --segment {(_segments(con, name) or [f'{metric.dimensions[0]}=...'])[0]}.",
+        )
+    return "all", None
+
+
+def _published(
+    con: duckdb.DuckDBPyConnection, name: str, month: datetime.date | None, cut: tuple[str, str | None]
+) -> list[Row]:
+    return rows(con, """
+        select * from lifecycle_metrics
+        where metric = $name and period_start is not distinct from $month::date and segment = $segment
+            and segment_value is not distinct from $value
+        order by currency nulls first
+    """, name=name, month=month, segment=cut[0], value=cut[1])  # fmt: skip
+
+
+def _segments(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    """NAME=VALUE of each segment that a metric is told of."""
+    told = con.execute("""
+        select distinct segment || '=' || segment_value from lifecycle_metrics
+        where metric = $name and segment <> 'all' order by 1
+    """, {"name": name}).fetchall()  # fmt: skip
+    return [value for (value,) in told if value is not None]
+
+
+def _not_there(
+    con: duckdb.DuckDBPyConnection, name: str, month: datetime.date | None, cut: tuple[str, str | None]
+) -> tuple[str, str]:
+    """A sentence that says what is not there, and one that says what is."""
+    span = con.execute(
+        "select min(period_start), max(period_start) from lifecycle_metrics where metric = $name", {"name": name}
+    ).fetchone()
+    where = "" if cut[0] == "all" else f" and {cut[0]} = {clean(str(cut[1]))}"
+    said = f"The run has no {name} of {month:%Y-%m}{where}." if month else f"The run has no {name} over all{where}."
+    if cut[0] != "all":
+        return said, f"Its segments are {', '.join(map(clean, _segments(con, name)[:20])) or 'none'}."
+    if span is None or span[0] is None:
+        return said, "Ask for --period all."
+    return said, f"Its months are {span[0]:%Y-%m} to {span[1]:%Y-%m}; or ask for --period all."
+
+
+def _contributions(
+    con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, month: datetime.date | None,
+    cut: tuple[str, str | None], calendar: Calendar,
+) -> list[Row]:  # fmt: skip
+    parameters = {"as_of": calendar.as_of, "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1)}
+    if metric.is_forecast:  # told of the month of as-of
+        con.execute("create or replace temp view customers as select *, customer_key as customer_no, "
+                    f"date '{parameters['as_of_month']}' as month from memory.main.customers")  # fmt: skip
+    con.execute(f"create or replace temp table contributed as\n{metric.sql}", used(metric.sql, parameters))
+    there = {row[0] for row in con.execute("describe contributed").fetchall()}
+    condition, given = _of_period(metric, month, parameters["as_of_month"])
+    if cut[0] != "all":
+        condition += f" and ({_of_cut(con, manifest, metric, cut, there)})"
+    wanted = [name for name in (*_SHARED, *metric.dimensions) if name in there]
+    events = [name for name in ("numerator_events", "denominator_events") if name in there]
+    adds = " or ".join(f"coalesce({name}, 0) <> 0" for name in ("numerator", "denominator") if name in wanted)
+    return rows(con, f"""
+        select customer_no as customer_key, month, {', '.join((*wanted, *events))}
+        from contributed as r
+        where {condition} and ({adds if metric.shape != 'distribution' else 'value is not null'})
+        order by customer_key, month, {', '.join(wanted)}, {', '.join(events) or '1'}
+    """, **given)  # fmt: skip
+
+
+def _of_period(metric: Metric, month: datetime.date | None, last: datetime.date) -> tuple[str, dict[str, Any]]:
+    """Which rows of the metric's SQL make the number of a period."""
+    if metric.accumulates:
+        return (
+            ("month is not null and month < $next", {"next": next_month(month)}) if month else ("month is not null", {})
+        )
+    if month is not None:
+        return "month = $month", {"month": month}
+    return {
+        "own": ("month is null", {}),
+        "last": ("month = $month", {"month": last}),
+        "sum": ("month is not null", {}),
+    }[metric.over_all]
+
+
+def _of_cut(
+    con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, cut: tuple[str, str | None], there: set[str]
+) -> str:
+    segment, value = cut
+    wanted = text(str(value))
+    if segment in metric.dimensions:  # a row without one counts in each value
+        return f"{quote(segment)} = {wanted} or {quote(segment)} is null"
+    if segment in there:
+        return f"coalesce({quote(segment)}::varchar, {text(_NO_VALUE)}) = {wanted}"
+    own = manifest.settings.get("segments", {})
+    if segment in own:
+        # The last value that there is: arg_max passes by nulls.
+        expression = f"(select arg_max(({own[segment]})::varchar, seq) from touchpoints as t where t.customer_no = r.customer_no)"
+    else:
+        expression = f"(select any_value({quote(segment)}) from customers as c where c.customer_no = r.customer_no)"
+    return f"coalesce({expression}, {text(_NO_VALUE)}) = {wanted}"
+
+
+def _sums(metric: Metric, contributions: Sequence[Row]) -> tuple[Row, ...]:
+    """What the contributions add up to, by currency; a row without one is added to each."""
+    found: dict[str | None, Row] = {}
+    for row in contributions:
+        currency = row.get("currency")
+        total = found.setdefault(
+            currency, {"currency": currency, "numerator": Decimal(0), "denominator": Decimal(0), "n": 0}
+        )
+        if metric.shape == "distribution":
+            if not row.get("is_open"):
+                total["numerator"] += row["value"]
+                total["denominator"] += 1
+                total["n"] += 1
+            continue
+        for name in ("numerator", "denominator"):
+            total[name] += row.get(name) or 0
+        total["n"] += row.get("n", 1)
+    shared = found.pop(None, None)
+    if shared is not None and found:
+        for total in found.values():
+            for name in ("numerator", "denominator", "n"):
+                total[name] += shared[name]
+    elif shared is not None:
+        found[None] = shared
+    return tuple(found[currency] for currency in sorted(found, key=lambda c: c or ""))
+
+
+def _agree(metric: Metric, published: Sequence[Row], sums: Sequence[Row]) -> bool:
+    by_currency = {row["currency"]: row for row in sums}
+    nothing = {"numerator": Decimal(0), "denominator": Decimal(0), "n": 0}
+    for row in published:
+        found = by_currency.get(row.get("currency"), by_currency.get(None, nothing))
+        for name in ("numerator", "denominator"):
+            if row.get(name) is not None and Decimal(row[name]) != Decimal(found[name]):
+                return False
+        if row.get("numerator") is None and not row["metric"].endswith("_km_p50") and row["n"] != found["n"]:
+            return False
+    return True
+
+
+def _with_events(con: duckdb.DuckDBPyConnection, contributions: Sequence[Row]) -> Iterator[Row]:
+    """Each contribution with its events, as touchpoints has them."""
+    sides = ("numerator_events", "denominator_events")
+    wanted = sorted({event for row in contributions for name in sides for event in row.get(name) or () if event})
+    con.execute("create or replace temp table wanted_events (event_id varchar)")
+    if wanted:
+        con.execute("insert into wanted_events select unnest($ids::varchar[])", {"ids": wanted})
+    found = {
+        row["event_id"]: row
+        for row in rows(
+            con,
+            """
+            select t.event_id, t.occurred_at, t.event_type, t.customer_key, t.source, t.amount, t.currency
+            from memory.main.touchpoints as t join wanted_events using (event_id)
+        """,
+        )
+    }
+    for row in contributions:
+        events = {
+            name: [found.get(event, {"event_id": event}) for event in row.get(name) or () if event] for name in sides
+        }
+        yield {**row, **events}

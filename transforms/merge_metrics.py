@@ -1,0 +1,330 @@
+"""lifecycle_metrics from the partial sums of all shards: added up in any order, divided once."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.dictionary import Metric
+from schemas.tables import Table
+from transforms.metric_inputs import Calendar
+from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_up, to_buckets
+from transforms.quantiles import EXACT_VALUES, quantile
+from transforms.survival import kaplan_meier
+from transforms.time_zones import micros, next_month
+
+Month = datetime.date | None
+#: A segment's name and value.
+Cut = tuple[str, str | None]
+EVERYONE: Cut = ("all", None)
+_DAYS_A_YEAR = Fraction(36525, 100)
+
+
+@dataclass(frozen=True)
+class LifetimeRules:
+    """How clv_simple takes money and years: revenue times `margin`, over no more than `max_years`."""
+
+    margin: float = 1.0
+    max_years: float = 5.0
+
+
+@dataclass
+class _Sum:
+    """One metric, cut, period and currency on its way."""
+
+    numerator: Decimal = Decimal(0)
+    denominator: Decimal = Decimal(0)
+    n: int = 0
+    pending: int = 0
+
+    def add(self, other: _Sum) -> None:
+        self.numerator += other.numerator
+        self.denominator += other.denominator
+        self.n += other.n
+        self.pending += other.pending
+
+
+@dataclass
+class _Series:
+    """The sums of one metric and cut, by period and currency."""
+
+    sums: dict[tuple[Month, str | None], _Sum] = field(default_factory=lambda: defaultdict(_Sum))
+
+    def add(self, other: _Series) -> None:
+        for key, value in other.sums.items():
+            self.sums[key].add(value)
+
+    def of(self, month: Month, currency: str | None) -> _Sum:
+        """What counts in a currency: its own rows, and those without one, which count in each."""
+        total = _Sum()
+        for key in {(month, currency), (month, None)}:
+            if key in self.sums:
+                total.add(self.sums[key])
+        return total
+
+
+def merge_metrics(
+    sums: Sequence[pa.Table],
+    values: Sequence[pa.Table],
+    months: Sequence[datetime.date],
+    metrics: Sequence[Metric],
+    calendar: Calendar,
+    lifetime: LifetimeRules,
+    table: Table,
+) -> pa.Table:
+    """The rows of lifecycle_metrics, in the order of its key."""
+    series = _all_series(sums)
+    spread = _all_values(values)
+    rows: list[dict[str, Any]] = []
+    for metric in metrics:
+        if metric.shape == "distribution":
+            rows += _distribution_rows(metric, spread.get(metric.name), months, calendar)
+            continue
+        of_metric = _with_shared(metric, series.get(metric.name, {}))
+        currencies = sorted({currency for part in of_metric.values() for currency in _currencies(part)})
+        for cut in _cuts(metric, of_metric):
+            rows += _sum_rows(
+                metric, cut, of_metric.get(cut, _Series()), months, calendar, lifetime, series, currencies
+            )
+    rows = _without_empty_segments(rows)
+    rows.sort(
+        key=lambda r: (
+            r["metric"], r["period_kind"], r["period_start"] or datetime.date.min, r["segment"],
+            r["segment_value"] or "", r["currency"] or "",
+        )
+    )  # fmt: skip
+    return pa.Table.from_pylist(rows, table.schema)
+
+
+def all_months(first: datetime.date | None, calendar: Calendar) -> list[datetime.date]:
+    """Every month from the first with an event to that of as-of: a month without data has its rows too."""
+    return [] if first is None else calendar.table(first)["month"].to_pylist()
+
+
+def _all_series(tables: Sequence[pa.Table]) -> dict[str, dict[Cut, _Series]]:
+    if not tables:
+        return {}
+    added = add_up(pa.concat_tables(tables), SUMS, ("numerator", "denominator", "n", "pending"))
+    series: dict[str, dict[Cut, _Series]] = defaultdict(lambda: defaultdict(_Series))
+    for row in added.to_pylist():
+        part = _Sum(
+            row["numerator"] or Decimal(0), row["denominator"] or Decimal(0), row["n"] or 0, row["pending"] or 0
+        )
+        series[row["metric"]][row["segment"], row["segment_value"]].sums[row["month"], row["currency"]].add(part)
+    return series
+
+
+def _with_shared(metric: Metric, of_metric: dict[Cut, _Series]) -> dict[Cut, _Series]:
+    """A row without a value of a dimension counts in each of its values: all active customers, under each feature."""
+    found = dict(of_metric)
+    for dimension in metric.dimensions:
+        shared = found.pop((dimension, None), None)
+        if shared is not None:
+            for cut in [cut for cut in found if cut[0] == dimension]:
+                together = _Series()
+                together.add(found[cut])
+                together.add(shared)
+                found[cut] = together
+    return found
+
+
+def _currencies(series: _Series) -> list[str]:
+    return sorted({currency for _, currency in series.sums if currency is not None})
+
+
+def _cuts(metric: Metric, of_metric: Mapping[Cut, Any]) -> list[Cut]:
+    cuts = set(of_metric)
+    if not metric.by_dimension_only:
+        cuts.add(EVERYONE)
+    return sorted(cuts, key=lambda cut: (cut[0], cut[1] or ""))
+
+
+def _sum_rows(
+    metric: Metric,
+    cut: Cut,
+    series: _Series,
+    months: Sequence[datetime.date],
+    calendar: Calendar,
+    lifetime: LifetimeRules,
+    everything: Mapping[str, Mapping[Cut, _Series]],
+    of_metric: Sequence[str],
+) -> Iterator[dict[str, Any]]:
+    """A row for every month and over all, in every currency that the cut has; a row without one counts in each.
+
+    A cut without money is told in the currencies `of_metric`: what nobody paid is 0 in euros, and not in no currency.
+    """
+    currencies: Sequence[str | None] = _currencies(series) or of_metric or [None]
+    for currency in currencies:
+        running, last = _Sum(), _Sum()
+        for month in [*months, None]:
+            if month is not None:
+                total = series.of(month, currency)
+                if metric.over_all != "own" or metric.accumulates:
+                    running.add(total)
+                if metric.accumulates:
+                    total = _Sum(running.numerator, running.denominator, running.n, running.pending)
+                last = total
+            elif metric.over_all == "last":
+                total = last
+            elif metric.over_all == "own" and not metric.accumulates:
+                total = series.of(None, currency)
+            else:
+                total = running
+            if metric.shape == "lifetime" and month is not None:
+                continue
+            divides = metric.shape in ("ratio", "score", "lifetime")
+            yield {
+                **_period(metric.name, cut, month, total.pending, calendar),
+                "currency": currency,
+                "numerator": total.numerator,
+                "denominator": total.denominator if divides else None,
+                "value": _value(metric, total, cut, lifetime, everything),
+                "unit": metric.unit,
+                "n": total.n,
+                "method": "exact",
+            }
+
+
+def _value(
+    metric: Metric, total: _Sum, cut: Cut, lifetime: LifetimeRules, everything: Mapping[str, Mapping[Cut, _Series]]
+) -> float | None:
+    if metric.shape in ("count", "sum"):
+        return float(total.numerator)
+    if not total.denominator:
+        return None
+    ratio = Fraction(total.numerator) / Fraction(total.denominator)
+    if metric.shape == "score":
+        return float(100 * ratio)
+    if metric.shape == "ratio":
+        return float(ratio)
+    years = expected_years(cut, lifetime, everything)
+    return None if years is None else float(ratio * _DAYS_A_YEAR * years * Fraction(str(lifetime.margin)))
+
+
+def expected_years(
+    cut: Cut, lifetime: LifetimeRules, everything: Mapping[str, Mapping[Cut, _Series]]
+) -> Fraction | None:
+    """How long a customer is expected to stay: 1 / (12 x the churn a month over all), at most `max_years`.
+
+    Of subscribers where there are any, else of buyers. None where neither could leave yet: there was nobody at the
+    beginning of any month.
+    """
+    for name in ("churn_rate", "churn_rate_lapsed"):
+        churn = _Sum()
+        for part in everything.get(name, {}).get(cut, _Series()).sums.values():
+            churn.add(part)
+        if churn.denominator:
+            longest = Fraction(str(lifetime.max_years))
+            if not churn.numerator:
+                return longest
+            return min(longest, Fraction(churn.denominator) / Fraction(churn.numerator) / 12)
+    return None
+
+
+def _period(name: str, cut: Cut, month: Month, pending: int, calendar: Calendar) -> dict[str, Any]:
+    end = next_month(month) if month is not None else None
+    over = end is None or calendar.months.begins(end) <= micros(calendar.as_of)
+    return {
+        "metric": name,
+        "period_kind": "all" if month is None else "month",
+        "period_start": month,
+        "period_end": end,
+        "segment": cut[0],
+        "segment_value": cut[1],
+        "status": "final" if over and not pending else "provisional",
+    }
+
+
+def _without_empty_segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the segments of which no customer has a value: a shop has no plans."""
+    told = {row["segment"] for row in rows if row["segment_value"] not in (None, NO_VALUE)} | {"all"}
+    return [row for row in rows if row["segment"] in told]
+
+
+# --- distributions -------------------------------------------------------------------------------------------------
+
+
+def _all_values(tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
+    """Distributions by metric, one row a value; in buckets throughout where the exact ones are too many."""
+    if not tables:
+        return {}
+    together = pa.concat_tables(tables)
+    found = {}
+    for name in sorted(set(together["metric"].to_pylist())):
+        own = together.filter(pc.field("metric") == name)
+        segments = set(pc.unique(own["segment"]).to_pylist())
+        everyone = own.filter(pc.field("segment") == "all") if "all" in segments else own
+        # Those that wait count too, as they do in a shard: else it would depend on the cut who sends buckets.
+        if (pc.sum(everyone["count"]).as_py() or 0) > EXACT_VALUES or pc.any(own["is_bucket"]).as_py():
+            own = to_buckets(own)
+        found[name] = add_up(own, VALUES, ("count", "total", "pending"))
+    return found
+
+
+@dataclass
+class _Distribution:
+    """One metric in one cut and period: rising values, and how often each came up."""
+
+    values: np.ndarray
+    is_open: np.ndarray
+    counts: np.ndarray
+    totals: np.ndarray
+    pending: int
+    is_bucket: bool
+
+    def statistic(self, name: str, divisor: int) -> float | None:
+        known = ~self.is_open
+        n = int(self.counts[known].sum())
+        if name == "km_p50":
+            if not len(self.values):
+                return None
+            median = kaplan_meier(self.values, known, self.counts).quantile(0.5)
+            return None if median is None else float(Fraction(median, divisor))
+        if not n:
+            return None
+        if name == "mean":
+            return float(Fraction(int(self.totals[known].sum()), n * divisor))
+        return float(quantile(self.values[known], self.counts[known], Fraction(int(name[1:]), 100)) / divisor)
+
+
+def _distribution_rows(
+    metric: Metric, values: pa.Table | None, months: Sequence[datetime.date], calendar: Calendar
+) -> Iterator[dict[str, Any]]:
+    values = VALUES.empty_table() if values is None else values
+    cuts: dict[Cut, list[int]] = defaultdict(list)
+    for row, cut in enumerate(zip(values["segment"].to_pylist(), values["segment_value"].to_pylist(), strict=True)):
+        cuts[cut].append(row)
+    months_of = (
+        np.array(values["month"].to_pylist(), "datetime64[D]") if values.num_rows else np.array([], "datetime64[D]")
+    )
+    columns = [values[name].to_numpy() for name in ("value", "is_open", "count", "total", "pending")]
+    is_bucket = bool(pc.any(values["is_bucket"]).as_py())
+    for cut in _cuts(metric, cuts):
+        rows = np.array(cuts.get(cut, []), np.int64)
+        rows = rows[np.lexsort((columns[1][rows], columns[0][rows]))] if len(rows) else rows
+        for month in [*months, None]:
+            own = rows if month is None else rows[months_of[rows] == np.datetime64(month)]
+            value, is_open, count, total, pending = (column[own] for column in columns)
+            of = _Distribution(value, is_open.astype(bool), count, total, int(pending.sum()), is_bucket)
+            known = ~of.is_open
+            n, total_of_known = int(of.counts[known].sum()), int(of.totals[known].sum())
+            for statistic in metric.statistics:
+                yield {
+                    **_period(f"{metric.name}_{statistic}", cut, month, of.pending, calendar),
+                    "currency": None,
+                    "numerator": Decimal(total_of_known) if statistic == "mean" else None,
+                    "denominator": Decimal(n) if statistic == "mean" else None,
+                    "value": of.statistic(statistic, metric.divisor),
+                    "unit": metric.unit,
+                    "n": int(of.counts.sum()) if statistic == "km_p50" else n,
+                    "method": "buckets" if is_bucket and statistic != "mean" else "exact",
+                }

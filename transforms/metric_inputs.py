@@ -1,0 +1,115 @@
+"""What the SQL of a metric sees: the tables of a shard, months added, and a few made from them.
+
+The same SQL makes them from a published lake (pipelines/explain_metric.py), so a metric is explained by the very query that
+measured it. Imports no Beam.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from transforms import duck
+from transforms.time_zones import Months, micros, next_month
+
+#: Columns that every run adds to a table: the month of one of its moments.
+MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "tickets": {
+        "opened_month": "opened_at",
+        "resolved_month": "first_resolved_at",
+        "last_resolved_month": "last_resolved_at",
+    },
+    "customers": {"churned_month": "churned_at"},
+    "sessions": {"month": "started_at"},
+    "journeys": {"month": "started_at"},
+    "journey_stages": {"month": "entered_at"},
+    "friction_points": {"month": "started_at"},
+    "subscriptions": {"month": "started_at"},
+    "subscription_periods": {"month": "started_at", "ended_month": "ended_at", "due_month": "term_ends_at"},
+    "lapses": {"month": "happened_at"},
+}
+#: Made from the tables of a shard, each of what stands before it.
+MADE = ("first_seen", "activity", "money", "purchases", "orders", "answers")
+#: Made once customer_months is there.
+MADE_OF_MONTHS = ("mrr",)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The months of a run: from any moment to as-of, in the time zone of the settings."""
+
+    months: Months
+    as_of: datetime.datetime
+
+    def table(self, first: datetime.date) -> pa.Table:
+        """month, month_no (0..), begins, edge: from the month `first` to that of as-of.
+
+        What happened before a month's edge had happened by its end. The month of as-of has its edge just behind as-of:
+        an event at as-of itself is in the run.
+        """
+        end = micros(self.as_of) + 1
+        months, begins = [], []
+        day = first
+        while self.months.begins(day) < end:
+            months.append(day)
+            begins.append(self.months.begins(day))
+            day = next_month(day)
+        edges = [*begins[1:], end] if begins else []
+        time = pa.timestamp("us", "UTC")
+        return pa.table(
+            {
+                "month": pa.array(months, pa.date32()),
+                "month_no": pa.array(range(len(months)), pa.int64()),
+                "begins": pa.array(begins, pa.int64()).cast(time),
+                "edge": pa.array(edges, pa.int64()).cast(time),
+            }
+        )
+
+
+def add_months(tables: Mapping[str, pa.Table], months: Months) -> dict[str, pa.Table]:
+    """The tables with the columns of MONTH_COLUMNS."""
+    added = dict(tables)
+    for name, columns in MONTH_COLUMNS.items():
+        if name in added:
+            for column, moment in columns.items():
+                if column not in added[name].column_names:
+                    added[name] = added[name].append_column(column, months.of_column(added[name][moment]))
+    return added
+
+
+@contextmanager
+def opened(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> Iterator[None]:
+    """The Arrow tables as views, as long as it lasts."""
+    for name, table in tables.items():
+        connection.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            connection.unregister(name)
+
+
+@contextmanager
+def made(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], with_events: bool = False) -> Iterator[None]:
+    """The tables of sql/metric_inputs, in the order named, as long as it lasts.
+
+    `event_ids`, the events behind a row, are only worked out `with_events`: a run has no use for them, and lists of
+    millions of names would cost more than all its metrics.
+    """
+    done: list[str] = []
+    try:
+        for name in names:
+            sql = duck.read_sql(f"metric_inputs/{name}")
+            if not with_events and "event_ids" in sql:
+                sql = f"select * replace (null::varchar[] as event_ids) from (\n{sql}\n)"
+            connection.execute(f"create temp table {name} as\n{sql}")
+            done.append(name)
+        yield
+    finally:
+        for name in reversed(done):
+            connection.execute(f"drop table {name}")

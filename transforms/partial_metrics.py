@@ -1,0 +1,234 @@
+"""The metrics of one shard: what each metric's SQL says of its customers, added up by month, currency and segment.
+
+A shard gives for each metric numerators and denominators in decimals, or whole values with how often each came up; both
+merge by adding (merge_metrics.py), so any cut into shards gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from schemas.dictionary import Metric
+from schemas.tables import MONEY_SUM
+from transforms import duck
+from transforms.batches import with_columns
+from transforms.quantiles import EXACT_VALUES, lower_edges
+
+#: Partial sums. `month` is null for a metric's own rows over all time, `segment_value` for those that count in every value
+#: of a dimension. pending: outcomes that may still arrive.
+SUMS = pa.schema(
+    [
+        ("metric", pa.string()), ("segment", pa.string()), ("segment_value", pa.string()), ("month", pa.date32()),
+        ("currency", pa.string()), ("numerator", MONEY_SUM), ("denominator", MONEY_SUM), ("n", pa.int64()),
+        ("pending", pa.int64()),
+    ]
+)  # fmt: skip
+#: Partial distributions: how often each value (or bucket) came up, and its sum, which stays exact. `is_open`: the value is
+#: a wait that had not ended, or ended without what was waited for.
+VALUES = pa.schema(
+    [
+        ("metric", pa.string()), ("segment", pa.string()), ("segment_value", pa.string()), ("month", pa.date32()),
+        ("value", pa.int64()), ("is_open", pa.bool_()), ("count", pa.int64()), ("total", pa.int64()),
+        ("pending", pa.int64()), ("is_bucket", pa.bool_()),
+    ]
+)  # fmt: skip
+NO_VALUE = "(none)"
+
+#: What the SQL of a metric may leave out, and what stands for it.
+_OPTIONAL = {
+    "currency": "null::varchar",
+    "numerator": "0",
+    "denominator": "null",
+    "n": "1",
+    "pending": "0",
+    "is_open": "false",
+}
+
+
+def partial_metrics(
+    metrics: Sequence[Metric],
+    segments: Sequence[str],
+    connection: duckdb.DuckDBPyConnection,
+    parameters: Mapping[str, Any],
+) -> dict[str, pa.Table]:
+    """`sums` and `values` of the metrics. The connection has their inputs, and customer_segments (customer_no, a column
+    a segment). `parameters` are what every metric's SQL may name: as_of, and as_of_month."""
+    for kind in (_SUMS, _VALUES):
+        connection.execute(f"create temp table {kind.cells} ({kind.columns(segments)})")
+    try:
+        for metric in metrics:
+            given = duck.used(metric.sql, parameters)
+            columns = _columns_of(metric.sql, connection, given)
+            if metric.shape == "distribution" and _are_many(metric, columns, connection, given):
+                with _buckets(metric, connection, given):
+                    connection.execute(cells_sql(metric, columns, segments, in_buckets=True), given)
+            else:
+                connection.execute(cells_sql(metric, columns, segments), given)
+        sums, values = (
+            connection.sql(_rolled_up(kind, metrics, segments)).to_arrow_table() for kind in (_SUMS, _VALUES)
+        )
+        return {"sums": sums.select(SUMS.names).cast(SUMS), "values": values.select(VALUES.names).cast(VALUES)}
+    finally:
+        for kind in (_SUMS, _VALUES):
+            connection.execute(f"drop table {kind.cells}")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the cells of a metric hold: by what else they are told apart, and what is added up."""
+
+    cells: str
+    by: Mapping[str, str]
+    added: Mapping[str, str]
+
+    def columns(self, segments: Sequence[str]) -> str:
+        told = {"metric": "varchar", "month": "date"} | {f"dimension_{n}": "varchar" for n in range(_DIMENSIONS)}
+        told |= {quoted(name): "varchar" for name in segments}
+        return ", ".join(f"{name} {kind}" for name, kind in (told | {**self.by, **self.added}).items())
+
+
+#: A metric is told by so many dimensions at most.
+_DIMENSIONS = 2
+_SUMS = _Kind(
+    "cells_of_sums",
+    {"currency": "varchar"},
+    {"numerator": "decimal(38, 4)", "denominator": "decimal(38, 4)", "n": "bigint", "pending": "bigint"},
+)
+_VALUES = _Kind(
+    "cells_of_values",
+    {"value": "bigint", "is_open": "boolean", "is_bucket": "boolean"},
+    {"count": "bigint", "total": "bigint", "pending": "bigint"},
+)
+
+#: The columns of each metric's SQL, which are the same for every shard: to ask DuckDB takes as long as a small answer.
+_columns: dict[str, tuple[str, ...]] = {}
+
+
+def _columns_of(
+    sql: str, connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    if sql not in _columns:
+        _columns[sql] = tuple(connection.sql(sql, params=parameters).columns)
+    return _columns[sql]
+
+
+def _are_many(
+    metric: Metric, given: Sequence[str], connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
+) -> bool:
+    """Whether this shard alone has more values than are told exactly: then all shards together have, too."""
+    known = "where not is_open" if "is_open" in given else ""
+    [[count]] = connection.execute(f"select count(*) from (\n{metric.sql}\n) {known}", parameters).fetchall()
+    return bool(count > EXACT_VALUES)
+
+
+@contextmanager
+def _buckets(
+    metric: Metric, connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
+) -> Iterator[None]:
+    """The table `buckets`: the lower edge of each value's bucket."""
+    found = connection.sql(
+        f"select distinct value::bigint as value from (\n{metric.sql}\n)", params=parameters
+    ).to_arrow_table()
+    known = found.filter(found["value"].is_valid())
+    edges = pa.array(lower_edges(known["value"].to_numpy()))
+    connection.register("buckets", known.append_column("lower_edge", edges))
+    try:
+        yield
+    finally:
+        connection.unregister("buckets")
+
+
+def cells_sql(metric: Metric, given: Sequence[str], segments: Sequence[str], in_buckets: bool = False) -> str:
+    """The metric's rows added up to the finest cells that are told apart.
+
+    `given` are the columns of its own SQL. One that has a segment's name stands for the customer's: the plan at the
+    time, and not the last. `in_buckets`: values go by the table `buckets`.
+    """
+    columns = {name: f"r.{name}" if name in given else other for name, other in _OPTIONAL.items()}
+    told = [text(metric.name), "r.month"]
+    told += [f"r.{quoted(name)}::varchar" for name in metric.dimensions]
+    told += ["null"] * (_DIMENSIONS - len(metric.dimensions))
+    if metric.by_dimension_only:
+        told += ["null"] * len(segments)
+    else:
+        own = [f"r.{quoted(name)}" if name in given else f"s.{quoted(name)}" for name in segments]
+        told += [f"coalesce({column}::varchar, {text(NO_VALUE)})" for column in own]
+    if metric.shape == "distribution":
+        pending = columns["pending"] if "pending" in given else columns["is_open"]
+        into = _VALUES.cells
+        value = "b.lower_edge" if in_buckets else "r.value::bigint"
+        added = f"""{value} as value, {columns["is_open"]}::boolean as is_open, {in_buckets} as is_bucket, count(*) as count,
+    sum(r.value)::bigint as total, sum({pending}::int)::bigint as pending"""
+    else:
+        into = _SUMS.cells
+        added = f"""{columns["currency"]}::varchar as currency, sum({columns["numerator"]})::decimal(38, 4),
+    sum({columns["denominator"]})::decimal(38, 4), sum({columns["n"]})::bigint, sum({columns["pending"]}::int)::bigint"""
+    whose = "left join customer_segments as s on r.customer_no = s.customer_no" if "(s." in ", ".join(told) else ""
+    whose += " join buckets as b on r.value::bigint = b.value" if in_buckets else ""
+    return f"insert into {into}\nselect {', '.join(told)}, {added}\nfrom (\n{metric.sql}\n) as r {whose}\ngroup by all"
+
+
+def _rolled_up(kind: _Kind, metrics: Sequence[Metric], segments: Sequence[str]) -> str:
+    """The cells of all metrics added up for everyone, by each segment, and by each dimension."""
+    whole = [metric.name for metric in metrics if not metric.by_dimension_only]
+    cuts = [("'all'", "null::varchar", whole)]
+    cuts += [(text(name), quoted(name), whole) for name in segments]
+    for n in range(_DIMENSIONS):
+        told = {metric.name: metric.dimensions[n] for metric in metrics if len(metric.dimensions) > n}
+        named = "".join(f" when {text(name)} then {text(dimension)}" for name, dimension in told.items())
+        if told:
+            cuts.append((f"case metric{named} end", f"dimension_{n}", list(told)))
+    by = ", ".join(kind.by)
+    added = ", ".join(f"sum({name})::{as_type} as {name}" for name, as_type in kind.added.items())
+    return "\nunion all\n".join(
+        f"""select metric, {segment} as segment, {value} as segment_value, month, {by}, {added}
+        from {kind.cells} where metric in ({", ".join(map(text, names)) or "null"}) group by all"""
+        for segment, value, names in cuts
+    )
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def to_buckets(values: pa.Table) -> pa.Table:
+    """Exact values to the lower edges of their buckets, counts added."""
+    edges = lower_edges(values["value"].to_numpy())
+    table = with_columns(
+        values, {"value": pa.array(edges), "is_bucket": pa.array([True] * values.num_rows, pa.bool_())}
+    )
+    return add_up(table, VALUES, ("count", "total", "pending"))
+
+
+def add_up(table: pa.Table, schema: pa.Schema, sums: Sequence[str]) -> pa.Table:
+    """One row for each group of the other columns."""
+    keys = [name for name in schema.names if name not in sums]
+    grouped = table.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in sums])
+    renamed = grouped.rename_columns(
+        [name.removesuffix("_sum") if name not in keys else name for name in grouped.column_names]
+    )
+    return renamed.select(schema.names).cast(schema)
+
+
+def segments_sql(segments: Mapping[str, str]) -> str:
+    """customer_segments: the customer's first channel, last plan, and the last value of each attribute of the settings.
+
+    Args: SQL expressions on a touchpoint by the segment's name.
+    """
+    if not segments:
+        return "select customer_no, first_channel, plan from customers"
+    # arg_max passes by nulls: the last value that there is
+    own = ", ".join(f"arg_max(({expression})::varchar, seq) as {quoted(name)}" for name, expression in segments.items())
+    return f"""select c.customer_no, c.first_channel, c.plan, o.* exclude (customer_no)
+from (select customer_no, first_channel, plan from customers) as c
+join (select customer_no, {own} from touchpoints group by customer_no) as o on c.customer_no = o.customer_no"""

@@ -1,4 +1,0 @@
--- Orders in the order of their first lines. Input: purchases. Grain: one order.
-select customer_no, is_known, month, row_number() over (partition by customer_no order by seq) as nth
-from purchases
-where opens_order
