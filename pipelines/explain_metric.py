@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -67,15 +67,21 @@ class MetricExplanation:
 
 def explain_metric(lake: Lake | str, asked: Asked) -> MetricExplanation:
     """What the published run says of one number. UsageError names what is not there, and what is."""
+    with explaining(lake, asked.customer) as explain:
+        return explain(asked)
+
+
+@contextlib.contextmanager
+def explaining(lake: Lake | str, customer: str | None = None) -> Iterator[Callable[[Asked], MetricExplanation]]:
+    """A function that explains numbers of the published run, for as long as it lasts; of one customer, or of all."""
     lake = Lake(lake) if isinstance(lake, str) else lake
     manifest = lake.published()
-    metric = _metric(asked.metric, manifest)
-    month = _month(asked.period)
     with reading(lake, manifest.run_id) as con:
         try:
-            key = find_customer(con, manifest, lake.path, asked.customer)[0] if asked.customer else None
+            key = find_customer(con, manifest, lake.path, customer)[0] if customer else None
             with _inputs(con, manifest, key) as calendar:
-                return _explanation(con, manifest, metric, asked, month, key, calendar)
+                known = _known_metrics(manifest)
+                yield lambda asked: _explanation(con, manifest, _named(asked.metric, known), asked, key, calendar)
         except duckdb.Error as error:
             reason = " ".join(str(error).partition("\n")[0].split())
             raise UsageError(
@@ -85,19 +91,21 @@ def explain_metric(lake: Lake | str, asked: Asked) -> MetricExplanation:
             ) from None
 
 
-def _metric(name: str, manifest: Manifest) -> Metric:
+def _known_metrics(manifest: Manifest) -> dict[str, Metric]:
+    """The metrics of the run, the user's own among them."""
     try:
-        known = load_metrics(manifest.settings.get("metrics"))
+        return load_metrics(manifest.settings.get("metrics"))
     except (DictionaryError, OSError) as error:
-        raise UsageError(
-            f"{error}.", "The run's own metrics lie there: correct the file that the message names."
-        ) from None
-    named = known | {published: metric for metric in known.values() for published in metric.published_names}
+        raise UsageError(f"{error}.", "The run's own metrics lie there: correct the file that the message names.") from None
+
+
+def _named(name: str, known: Mapping[str, Metric]) -> Metric:
+    named = {**known, **{published: metric for metric in known.values() for published in metric.published_names}}
     if name not in named:
         near = difflib.get_close_matches(name, named, n=3)
         raise UsageError(
             f"There is no metric {clean(name)}.",
-            f"Did you mean {' or '.join(near)}? " if near else "parcours metrics lists them.",
+            f"Did you mean {' or '.join(near)}?" if near else "parcours metrics lists them.",
         )
     return named[name]
 
@@ -155,9 +163,9 @@ def _as_of(manifest: Manifest) -> datetime.datetime:
 
 
 def _explanation(
-    con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, asked: Asked, month: datetime.date | None,
-    key: str | None, calendar: Calendar,
-) -> MetricExplanation:  # fmt: skip
+    con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, asked: Asked, key: str | None, calendar: Calendar
+) -> MetricExplanation:
+    month = _month(asked.period)
     name = asked.metric if asked.metric in metric.published_names else metric.published_names[0]
     cut = _cut(con, metric, asked, name)
     published = _published(con, name, month, cut)

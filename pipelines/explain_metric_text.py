@@ -89,7 +89,7 @@ def _counts(metric: Metric, row: Row, side: str) -> bool:
 def _part(metric: Metric, row: Row, side: str) -> Iterator[str]:
     if metric.shape == "distribution":
         amount = f"{row['value'] / metric.divisor:,.10g} {metric.unit}" + (
-            " and still waiting" if row.get("is_open") else ""
+            " and not ended by then" if row.get("is_open") else ""
         )
     else:
         amount = _number(row[side]) + (f" {row['currency']}" if row.get("currency") else "")

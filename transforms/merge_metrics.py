@@ -263,8 +263,8 @@ def _all_values(tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
         own = together.filter(pc.field("metric") == name)
         segments = set(pc.unique(own["segment"]).to_pylist())
         everyone = own.filter(pc.field("segment") == "all") if "all" in segments else own
-        # Those that wait count too, as they do in a shard: else it would depend on the cut who sends buckets.
-        if (pc.sum(everyone["count"]).as_py() or 0) > EXACT_VALUES or pc.any(own["is_bucket"]).as_py():
+        known = everyone.filter(~pc.field("is_open"))
+        if (pc.sum(known["count"]).as_py() or 0) > EXACT_VALUES or pc.any(own["is_bucket"]).as_py():
             own = to_buckets(own)
         found[name] = add_up(own, VALUES, ("count", "total", "pending"))
     return found

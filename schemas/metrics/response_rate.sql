@@ -23,7 +23,7 @@ sent as (
         row_number() over same_survey as nth
     from surveys
     where event_type = 'survey_sent'
-    window same_survey as (partition by customer_no, survey_type, has_id, survey, ticket, order_ref order by seq)
+    window same_survey as (partition by customer_no, survey_type, survey, ticket, order_ref order by seq)
 ),
 told as (
     select
@@ -38,7 +38,6 @@ told as (
             a.event_type = 'survey_response'
             and s.customer_no = a.customer_no
             and s.survey_type = a.survey_type
-            and s.has_id = a.has_id
             and s.survey = a.survey
             and s.ticket = a.ticket
             and s.order_ref = a.order_ref

@@ -497,17 +497,24 @@ def test_who_waits_stays_apart_in_buckets(merged: Merge) -> None:
     assert (statistic(found, "p50", "n")[0], statistic(found, "km_p50", "n")[0]) == (EXACT_VALUES + 1, EXACT_VALUES + 4)
 
 
-@pytest.mark.parametrize("cut", [1, 55_000, 100_001, 109_999])
-def test_who_waits_makes_no_difference_to_any_cut(
-    merged: Merge, connection: duckdb.DuckDBPyConnection, cut: int
+@pytest.mark.parametrize(
+    ("tickets", "cuts", "method"),
+    [(110_000, (1, 55_000, 100_001), "exact"), (210_000, (1, 105_000, 160_000), "buckets")],
+)
+def test_no_cut_of_many_values_shows(
+    merged: Merge, connection: duckdb.DuckDBPyConnection, tickets: int, cuts: tuple[int, ...], method: str
 ) -> None:
-    """110,000 tickets, a third still waiting: too many in one shard, and so in two."""
+    """A third of the tickets still wait, and only the others count: 73,333 are told exactly, 140,000 in buckets.
+
+    Then a shard sends buckets if it has too many by itself, and else values.
+    """
 
     def shard(first: int, end: int) -> pa.Table:
         sql = f"""select n as customer_no, date '2026-01-01' as month, 1000 + n as value, n % 3 = 0 as is_open
             from range({first}, {end}) as r (n)"""
-        of = metric("distribution", statistics=("p50",), sql=sql)
-        return partial_metrics([of], (), connection, {})["values"]
+        return partial_metrics([metric("distribution", statistics=("p50",), sql=sql)], (), connection, {})["values"]
 
-    whole, parts = [shard(0, 110_000)], [shard(0, cut), shard(cut, 110_000)]
-    assert merged(TIMES, values=parts) == merged(TIMES, values=whole)
+    whole = merged(TIMES, values=[shard(0, tickets)])
+    assert statistic(whole, "p50", "method")[0] == method
+    for cut in cuts:
+        assert merged(TIMES, values=[shard(0, cut), shard(cut, tickets)]) == whole, cut

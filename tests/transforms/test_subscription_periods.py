@@ -88,15 +88,16 @@ def test_back_after_an_end_it_has_a_gap(steps: Any) -> None:
 @pytest.mark.parametrize(
     ("renewed", "expected"),
     [
-        # seven days late exactly: it goes on
-        ("02-15", [(utc(1, 8), utc(2, 15), "renewed"), (utc(2, 15), None, None)]),
-        # a microsecond later it had ended with its term
-        ("02-15 00:00:00.000001", [(utc(1, 8), utc(2, 8), "expired"), (utc(2, 15) + datetime.timedelta(microseconds=1), None, None)]),
+        # before its end, and seven days late exactly: it goes on, and the new term follows the old one
+        ("02-01", [(utc(1, 8), utc(2, 1), "renewed", utc(2, 8)), (utc(2, 1), None, None, utc(3, 8))]),
+        ("02-15", [(utc(1, 8), utc(2, 15), "renewed", utc(2, 8)), (utc(2, 15), None, None, utc(3, 8))]),
+        # later it had ended with its term
+        ("02-15 01:00", [(utc(1, 8), utc(2, 8), "expired", utc(2, 8)), (utc(2, 15, 1), None, None, utc(3, 15, 1))]),
     ],
-)  # fmt: skip
+)
 def test_a_fixed_term_renewed_in_time_or_not(steps: Any, renewed: str, expected: list[tuple[Any, ...]]) -> None:
     found = periods(steps, ("01-08", "subscription_started", FIXED), (renewed, "renewal"), as_of="2026-02-20")
-    assert told(found, "started_at", "ended_at", "ended_by") == expected
+    assert told(found, "started_at", "ended_at", "ended_by", "term_ends_at") == expected
 
 
 @pytest.mark.parametrize(
