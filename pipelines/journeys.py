@@ -15,7 +15,7 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
-from transforms.fit_inactivity import FitInactivity
+from transforms.fit_inactivity import fitted_inactivity
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_identities import MapIdentities
@@ -69,9 +69,8 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "Stitch" >> Stitch(plan.contracts, plan.stitch)
         | "BuildEntities" >> BuildEntities(plan.entities)
     )  # fmt: skip
-    # After how many days a buyer lapses decides stages: where that is to be fitted, all shards wait for it.
-    fits = plan.stages.inactivity_days is None
-    inactivity = entities | "FitInactivity" >> FitInactivity(plan.stages.as_of) if fits else None
+    # After how many days a buyer lapses decides stages. Where that is to be fitted, all shards wait for it.
+    inactivity = None if plan.stages.inactivity_days else fitted_inactivity(entities, plan.stages.as_of)
     customers = (
         entities
         | "AssignStages" >> AssignStages(plan.stages, inactivity)
@@ -83,11 +82,8 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
     numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, inactivity)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
-    valued = {"customers": plan.tables["customers"]}
-    others = {name: table for name, table in plan.tables.items() if name not in valued}
     files = (
-        shards | "WriteShards" >> WriteShards(others, plan.folder),
-        numbers["customers"] | "WriteCustomers" >> WriteShards(valued, plan.folder),
+        (shards, numbers["customers"]) | "WriteShards" >> WriteShards(plan.tables, plan.folder, ("customers",)),
         (numbers["tables"], quarantine, identity["decisions"])
         | "WholeTables" >> beam.Flatten()
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),

@@ -381,6 +381,12 @@ def _refuse_nothing(records: int) -> None:
 
 
 def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Calendar) -> MeasureRules:
+    for metric in metrics:
+        if both := set(metric.dimensions) & set(settings.segments):
+            raise UsageError(
+                f"{metric.file}: its dimension {min(both)} has the name of a segment of the settings.",
+                f"Give one of the two another name: rows of the segment {min(both)} would be of both.",
+            )
     value = settings.lifetime_value
     return MeasureRules(
         metrics,

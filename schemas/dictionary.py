@@ -23,6 +23,10 @@ SHIPPED_METRICS = _HERE / "metrics"
 STATISTICS = ("mean", "p50", "p75", "p90", "km_p50")
 SHAPES = ("count", "sum", "ratio", "score", "distribution", "lifetime")
 OVER_ALL = ("sum", "own", "last")
+#: A metric is told by so many dimensions at most.
+MOST_DIMENSIONS = 2
+#: Segments that every metric has; no dimension and no attribute of the settings can have their names.
+EVERY_SEGMENT = ("all", "first_channel", "plan")
 
 #: The moment at which all worked examples are looked at, and the settings they are worked out with.
 EXAMPLE_AS_OF = "2026-06-30T23:59:59Z"
@@ -184,6 +188,10 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
         dimensions = entry.get("dimensions", [])
         if not isinstance(dimensions, list) or not all(isinstance(d, str) and _NAME.fullmatch(d) for d in dimensions):
             raise DictionaryError(f"{file}: dimensions are names of columns of the SQL: small letters, digits and _")
+        if len(dimensions) > MOST_DIMENSIONS or set(dimensions) & set(EVERY_SEGMENT):
+            raise DictionaryError(
+                f"{file}: dimensions are {MOST_DIMENSIONS} at most, and none is {', '.join(EVERY_SEGMENT)}: each metric has those"
+            )
         for key in ("accumulates", "by_dimension_only", "is_forecast"):
             if not isinstance(entry.get(key, False), bool):
                 raise DictionaryError(f"{file}: {key} is {entry[key]!r}; it is true or false")

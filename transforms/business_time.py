@@ -84,7 +84,7 @@ class Schedule:
             if hours.valid_from is None or hours.valid_from <= last:
                 raise ValueError(
                     f"working hours valid from {hours.valid_from} follow those from {last}; "
-                    "give each a day of its own, in rising order, and None to the first only"
+                    "give each a day of its own, in rising order"
                 )
             last = hours.valid_from
 

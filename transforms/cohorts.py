@@ -18,7 +18,6 @@ from schemas.tables import Table
 from transforms import duck
 from transforms.metric_inputs import Calendar
 from transforms.survival import Survival, kaplan_meier
-from transforms.time_zones import micros, next_month
 
 #: Partial counts; all add up.
 COHORT_CELLS = pa.schema(
@@ -46,7 +45,7 @@ def merge_cohorts(partials: Sequence[pa.Table], calendar: Calendar, table: Table
     for kind in sorted({kind for kind, _, _ in counts["size"]}):
         sizes = {cohort: n for (k, cohort, _), n in counts["size"].items() if k == kind}
         months = calendar.table(min(sizes))["month"].to_pylist()
-        closed = len(months) - (calendar.months.begins(next_month(months[-1])) > micros(calendar.as_of))
+        closed = len(months) - 1  # that of as-of is the last, and never over
         together: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         for cohort in sorted(sizes):
             first = months.index(cohort)
@@ -58,7 +57,7 @@ def merge_cohorts(partials: Sequence[pa.Table], calendar: Calendar, table: Table
                     together[since][0] += active
                     together[since][1] += sizes[cohort]
                 rows.append(_row(kind, cohort, since, months[first + since], sizes[cohort], active, is_open, survival))
-        survival = _survival(counts, kind, set(sizes))
+        survival = _survival(counts, kind, set(sizes), months[:closed])
         rows += [
             _row(kind, None, since, None, size, active, False, survival)
             for since, (active, size) in sorted(together.items())
@@ -67,15 +66,24 @@ def merge_cohorts(partials: Sequence[pa.Table], calendar: Calendar, table: Table
     return pa.Table.from_pylist(rows, table.schema)
 
 
-def _survival(counts: Mapping[str, Mapping[_Cell, int]], kind: str, cohorts: set[datetime.date]) -> Survival:
-    stays = [
-        (since, what == "departed", n)
-        for what in ("departed", "censored")
-        for (k, cohort, since), n in sorted(counts[what].items())
-        if k == kind and cohort in cohorts
-    ]
-    durations, ended, n = (np.array(column) for column in zip(*stays, strict=True))
-    return kaplan_meier(durations, ended.astype(bool), n)
+def _survival(
+    counts: Mapping[str, Mapping[_Cell, int]],
+    kind: str,
+    cohorts: set[datetime.date],
+    over: Sequence[datetime.date] | None = None,
+) -> Survival:
+    """Of the cohorts; with `over`, the months that are over, of what had come by the end of the last of them: who left
+    in an open month had not left by then."""
+    stays: list[tuple[int, bool, int]] = []
+    for what in ("departed", "censored"):
+        for (k, cohort, since), n in sorted(counts[what].items()):
+            if k != kind or cohort not in cohorts:
+                continue
+            most = since if over is None else sum(month >= cohort for month in over) - 1
+            if most >= 0:
+                stays.append((min(since, most), what == "departed" and since <= most, n))
+    durations, ended, n_each = np.array(stays, np.int64).reshape(-1, 3).T
+    return kaplan_meier(durations, ended.astype(bool), n_each)
 
 
 def _row(

@@ -102,3 +102,8 @@ class FitInactivity(beam.PTransform):
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         gaps = keyed_tables(shards | "OrderGaps" >> beam.ParDo(_Gaps(self._as_of)), str)
         return gaps | "GatherGaps" >> beam.GroupByKey() | "FitDays" >> beam.Map(_fit).with_output_types(Inactivity)
+
+
+def fitted_inactivity(shards: beam.PCollection, as_of: datetime.datetime) -> beam.PCollection:
+    """One Inactivity of all shards; a step that most runs do without."""
+    return shards | "FitInactivity" >> FitInactivity(as_of)

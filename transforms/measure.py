@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +46,7 @@ TRANSITIONS = pa.schema(
     [("from_stage", pa.string()), ("to_stage", pa.string()), ("transitions", pa.int64()), ("customers", pa.int64()),
      ("total_duration_s", pa.int64())]
 )  # fmt: skip
-#: The first month with an event, so that a month without any still has its rows.
+#: The months with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
 #: The partial tables of a shard that the models are fitted on, and those that the tables of numbers are merged of.
 FITTED_ON = ("histories", "spends", "sample")
@@ -53,6 +54,11 @@ MERGED_OF = ("sums", "values", "transitions", "span", "cohort_cells", "loyalty_c
 #: The tables that are merged, in the order in which Merge takes their schemas.
 MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty")
 
+#: Tables of a shard that the metrics see; the others are made of these, or are published and explain nothing.
+_SEEN = (
+    "touchpoints", "journeys", "journey_stages", "customers", "tickets", "subscriptions", "subscription_periods",
+    "friction_points", "lapses",
+)  # fmt: skip
 _PARTIAL = "partial:"
 _HISTORY = "purchase_history"
 _SEGMENTS = "customer_segments"
@@ -81,45 +87,44 @@ class MeasureRules:
 
 def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
     """Adds `customer_months`, the partial tables, and what valuing the customers needs."""
-    months = rules.calendar.months
-    first = pc.min(shard["touchpoints"]["month"]).as_py()
-    base: dict[str, pa.Table] = add_months(
-        {
-            **{name: table for name, table in shard.items() if name != "money"},
-            "sessions": with_columns(
-                shard["sessions"], {"session_no": pa.array(np.arange(shard["sessions"].num_rows))}
-            ),
-            "months": rules.calendar.table(first) if first is not None else rules.calendar.table(datetime.date.max),
-        },
-        months,
-    )
-    with opened(connection, base), made(connection, MADE):
-        customer_months = _made_table(connection, duck.read_sql("customer_months"))
+    touchpoints, customers = shard["touchpoints"], shard["customers"]
+    with inputs_of_metrics(shard, rules.calendar, connection) as customer_months:
         segments = _made_table(connection, segments_sql(rules.segments))
-        with opened(connection, {"customer_months": customer_months, _SEGMENTS: segments}):
-            partial = {"cohort_cells": cohort_cells(connection)}
-            with made(connection, MADE_OF_MONTHS):
-                now = [metric for metric in rules.metrics if not metric.is_forecast]
-                partial |= partial_metrics(now, rules.segment_names, connection, rules.parameters)
-        transitions = connection.sql(duck.read_sql("stage_transitions")).to_arrow_table().cast(TRANSITIONS)
+        with opened(connection, {_SEGMENTS: segments}):
+            now = [metric for metric in rules.metrics if not metric.is_forecast]
+            partial = partial_metrics(now, rules.segment_names, connection, rules.parameters)
+        partial["cohort_cells"] = cohort_cells(connection)
+        partial["transitions"] = connection.sql(duck.read_sql("stage_transitions")).to_arrow_table().cast(TRANSITIONS)
         answers = connection.sql("from answers").to_arrow_table()
-    loyalty = exposures_and_outcomes(
-        {"touchpoints": shard["touchpoints"], "tickets": shard["tickets"], "answers": answers},
-        rules.calendar.as_of, connection,
-    )  # fmt: skip
-    customers = shard["customers"]
-    histories = purchase_histories(shard["touchpoints"], customers["customer_key"], rules.forecast, connection)
-    partial |= {
-        "transitions": transitions,
-        "loyalty_cells": loyalty,
-        "span": pa.table([pa.array([first] if first else [], pa.date32())], schema=SPAN),
-        **partial_histories(histories, rules.forecast),
-    }
+    partial["loyalty_cells"] = exposures_and_outcomes(
+        {"touchpoints": touchpoints, "tickets": shard["tickets"], "answers": answers}, rules.calendar.as_of, connection
+    )
+    partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
+    histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
+    partial |= partial_histories(histories, rules.forecast)
     return ShardTables(
         shard,
         **{"customer_months": customer_months, _HISTORY: histories, _SEGMENTS: segments},
         **{_PARTIAL + name: table for name, table in partial.items()},
     )
+
+
+@contextmanager
+def inputs_of_metrics(
+    shard: ShardTables, calendar: Calendar, connection: duckdb.DuckDBPyConnection
+) -> Iterator[pa.Table]:
+    """All tables that a metric's SQL sees (docs/metrics.md), as long as it lasts; gives customer_months."""
+    first = pc.min(shard["touchpoints"]["month"]).as_py()
+    sessions = shard["sessions"]
+    base = {
+        **{name: table for name, table in shard.items() if name in _SEEN},
+        "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
+        "months": calendar.table(first if first is not None else datetime.date.max),
+    }
+    with opened(connection, add_months(base, calendar.months)), made(connection, MADE):
+        customer_months = _made_table(connection, duck.read_sql("customer_months"))
+        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS):
+            yield customer_months
 
 
 def _made_table(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:

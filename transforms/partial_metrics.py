@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from schemas.dictionary import Metric
+from schemas.dictionary import MOST_DIMENSIONS, Metric
 from schemas.tables import MONEY_SUM
 from transforms import duck
 from transforms.batches import with_columns
@@ -59,9 +59,9 @@ def partial_metrics(
 ) -> dict[str, pa.Table]:
     """`sums` and `values` of the metrics. The connection has their inputs, and customer_segments (customer_no, a column
     a segment). `parameters` are what every metric's SQL may name: as_of, and as_of_month."""
-    for kind in (_SUMS, _VALUES):
-        connection.execute(f"create temp table {kind.cells} ({kind.columns(segments)})")
     try:
+        for kind in (_SUMS, _VALUES):
+            connection.execute(f"create or replace temp table {kind.cells} ({kind.columns(segments)})")
         for metric in metrics:
             given = duck.used(metric.sql, parameters)
             columns = _columns_of(metric.sql, connection, given)
@@ -76,7 +76,7 @@ def partial_metrics(
         return {"sums": sums.select(SUMS.names).cast(SUMS), "values": values.select(VALUES.names).cast(VALUES)}
     finally:
         for kind in (_SUMS, _VALUES):
-            connection.execute(f"drop table {kind.cells}")
+            connection.execute(f"drop table if exists {kind.cells}")
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,11 @@ class _Kind:
     added: Mapping[str, str]
 
     def columns(self, segments: Sequence[str]) -> str:
-        told = {"metric": "varchar", "month": "date"} | {f"dimension_{n}": "varchar" for n in range(_DIMENSIONS)}
+        told = {"metric": "varchar", "month": "date"} | {f"dimension_{n}": "varchar" for n in range(MOST_DIMENSIONS)}
         told |= {quoted(name): "varchar" for name in segments}
         return ", ".join(f"{name} {kind}" for name, kind in (told | {**self.by, **self.added}).items())
 
 
-#: A metric is told by so many dimensions at most.
-_DIMENSIONS = 2
 _SUMS = _Kind(
     "cells_of_sums",
     {"currency": "varchar"},
@@ -122,7 +120,7 @@ def _are_many(
     metric: Metric, given: Sequence[str], connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
 ) -> bool:
     """Whether this shard alone has more values than are told exactly: then all shards together have, too."""
-    known = "where not is_open" if "is_open" in given else ""
+    known = "where value is not null" + (" and not is_open" if "is_open" in given else "")
     [[count]] = connection.execute(f"select count(*) from (\n{metric.sql}\n) {known}", parameters).fetchall()
     return bool(count > EXACT_VALUES)
 
@@ -153,7 +151,7 @@ def cells_sql(metric: Metric, given: Sequence[str], segments: Sequence[str], in_
     columns = {name: f"r.{name}" if name in given else other for name, other in _OPTIONAL.items()}
     told = [text(metric.name), "r.month"]
     told += [f"r.{quoted(name)}::varchar" for name in metric.dimensions]
-    told += ["null"] * (_DIMENSIONS - len(metric.dimensions))
+    told += ["null"] * (MOST_DIMENSIONS - len(metric.dimensions))
     if metric.by_dimension_only:
         told += ["null"] * len(segments)
     else:
@@ -171,6 +169,7 @@ def cells_sql(metric: Metric, given: Sequence[str], segments: Sequence[str], in_
     sum({columns["denominator"]})::decimal(38, 4), sum({columns["n"]})::bigint, sum({columns["pending"]}::int)::bigint"""
     whose = "left join customer_segments as s on r.customer_no = s.customer_no" if "(s." in ", ".join(told) else ""
     whose += " join buckets as b on r.value::bigint = b.value" if in_buckets else ""
+    whose += " where r.value is not null" if metric.shape == "distribution" else ""
     return f"insert into {into}\nselect {', '.join(told)}, {added}\nfrom (\n{metric.sql}\n) as r {whose}\ngroup by all"
 
 
@@ -179,7 +178,7 @@ def _rolled_up(kind: _Kind, metrics: Sequence[Metric], segments: Sequence[str]) 
     whole = [metric.name for metric in metrics if not metric.by_dimension_only]
     cuts = [("'all'", "null::varchar", whole)]
     cuts += [(text(name), quoted(name), whole) for name in segments]
-    for n in range(_DIMENSIONS):
+    for n in range(MOST_DIMENSIONS):
         told = {metric.name: metric.dimensions[n] for metric in metrics if len(metric.dimensions) > n}
         named = "".join(f" when {text(name)} then {text(dimension)}" for name, dimension in told.items())
         if told:

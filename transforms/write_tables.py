@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -88,14 +88,28 @@ class _WriteOne(beam.DoFn):
 
 
 class WriteShards(beam.PTransform):
-    """ShardTables -> WrittenFile, one a table and shard, rows in the order of the table's key."""
+    """ShardTables -> WrittenFile, one a table and shard, rows in the order of the table's key.
 
-    def __init__(self, tables: Mapping[str, Table], folder: str) -> None:
+    Several collections of ShardTables may come: `given` says which tables come with each, the first has all others. What
+    is only known once all shards have been looked at need not keep their other tables waiting.
+    """
+
+    def __init__(self, tables: Mapping[str, Table], folder: str, given: Sequence[str] = ()) -> None:
         super().__init__()
-        self._tables, self._folder = tables, folder
+        self._tables, self._folder, self._given = tables, folder, given
 
-    def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.ParDo(_WriteShard(self._tables, self._folder)).with_output_types(WrittenFile)
+    def expand(self, shards: Any) -> beam.PCollection:
+        first, *others = shards if isinstance(shards, tuple) else (shards,)
+        of_first = {name: table for name, table in self._tables.items() if name not in self._given}
+        written = [first | "Write" >> self._write(of_first)]
+        written += [
+            other | f"Write_{name}" >> self._write({name: self._tables[name]})
+            for name, other in zip(self._given, others, strict=True)
+        ]
+        return written | "Written" >> beam.Flatten() if others else written[0]
+
+    def _write(self, tables: Mapping[str, Table]) -> beam.PTransform:
+        return beam.ParDo(_WriteShard(tables, self._folder)).with_output_types(WrittenFile)
 
 
 class WriteTables(beam.PTransform):

@@ -25,18 +25,26 @@ of_touchpoints as (
         count(stage) as staged,
         count(customer_id) as with_customer_id,
         count(email) as with_email,
-        count(anonymous_id) as with_anonymous_id
+        count(anonymous_id) as with_anonymous_id,
+        count(*) filter (where opens_order) as opening,
+        count(*) filter (where event_type = 'subscription_started' or (event_type = 'purchase' and opens_order)) as opening_rightly
     from touchpoints
 ),
--- An order_id that means nobody names no order: each of its lines is one.
+-- An order_id that means nobody names no order: each of its lines is one. Every order is opened by one line, the first.
 of_orders as (
     select
-        (count(*) filter (where is_nameless) + count(distinct (customer_key, source, order_id)) filter (where not is_nameless))
-            as n
+        coalesce(sum(if(is_nameless, lines, 1)), 0)::bigint as n,
+        coalesce(sum(if(is_nameless, opened, (opened = 1 and opened_seq = first_seq)::bigint)), 0)::bigint as opened
     from (
-        select customer_key, source, order_id, coalesce(json_exists(ignored_identifiers, '$.order_id'), false) as is_nameless
+        select
+            coalesce(json_exists(ignored_identifiers, '$.order_id'), false) as is_nameless,
+            count(*) as lines,
+            count(*) filter (where opens_order) as opened,
+            min(seq) as first_seq,
+            min(seq) filter (where opens_order) as opened_seq
         from touchpoints
         where event_type = 'purchase'
+        group by customer_key, source, order_id, is_nameless
     )
 ),
 of_customers as (
@@ -121,6 +129,11 @@ select 'friction points in customers, and rows of friction_points', friction_poi
 from of_customers
 union all
 select 'orders in customers, and orders that purchases name', c.orders, o.n from of_customers as c cross join of_orders as o
+union all
+select 'orders that purchases name, and those that their first line opens', n, opened from of_orders
+union all
+select 'touchpoints that open an order, and purchases that do and starts of subscriptions', opening, opening_rightly
+from of_touchpoints
 union all
 select 'touchpoints in sessions, and touchpoints with a session', s.touchpoints, t.in_sessions
 from of_sessions as s cross join of_touchpoints as t

@@ -175,7 +175,7 @@ select
 from together
 where knows_subscriptions and plan is distinct from plan_there
 union all
-select 'months_agree_with_what_held', customer_key, month, 'mrr ' || mrr_by_currency, 'mrr ' || mrr_there
+select 'months_agree_with_what_held', customer_key, month, 'mrr ' || mrr_by_currency::varchar, 'mrr ' || mrr_there::varchar
 from together
 where knows_subscriptions and mrr_by_currency is distinct from mrr_there
 union all

@@ -17,15 +17,25 @@ select 'rows', 'journey_stages', null, null, count(*) from journey_stages
 union all
 select 'rows', 'customers', null, null, count(*) from customers
 union all
+select 'rows', 'customer_months', null, null, count(*) from customer_months
+union all
 select 'rows', 'tickets', null, null, count(*) from tickets
 union all
 select 'rows', 'subscriptions', null, null, count(*) from subscriptions
+union all
+select 'rows', 'subscription_periods', null, null, count(*) from subscription_periods
 union all
 select 'rows', 'friction_points', null, null, count(*) from friction_points
 union all
 select 'rows', 'stage_transitions', null, null, count(*) from stage_transitions
 union all
 select 'rows', 'lifecycle_metrics', null, null, count(*) from lifecycle_metrics
+union all
+select 'rows', 'cohorts', null, null, count(*) from cohorts
+union all
+select 'rows', 'service_loyalty', null, null, count(*) from service_loyalty
+union all
+select 'rows', 'model_parameters', null, null, count(*) from model_parameters
 union all
 select 'rows', 'identity_map', null, null, count(*) from identity_map
 union all

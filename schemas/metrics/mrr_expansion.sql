@@ -1,6 +1,6 @@
 -- MRR that customers added.
 -- Input: mrr, customer_months, subscription_periods, months; parameter $as_of. Grain: one customer, month and currency.
--- The plan is the customer's at the month's beginning.
+-- Who did not move adds 0, so that each currency has its row. The plan is the customer's at the month's beginning.
 with due as (
     -- a term that has run out may still be renewed for 7 days: whether its MRR is there is not known yet
     select customer_no, currency, due_month as month
@@ -23,8 +23,9 @@ select
     m.month,
     s.plan,
     m.currency,
-    m.closing - m.opening as numerator,
-    (d.month is not null)::int as pending,
+    if(m.opening > 0 and m.closing > m.opening, m.closing - m.opening, 0) as numerator,
+    (m.opening > 0 and m.closing > m.opening)::int as n,
+    (m.opening > 0 and m.closing > m.opening and d.month is not null)::int as pending,
     list_concat(
         [x.start_id for x in p.periods if x.start < t.begins and (x.stop is null or x.stop >= t.begins)],
         [x.start_id for x in p.periods if x.start >= t.begins and x.start < t.edge and (x.stop is null or x.stop >= t.edge)]
@@ -34,4 +35,3 @@ join months as t on m.month = t.month
 left join customer_months as s on m.customer_no = s.customer_no and s.month = m.month - interval 1 month
 left join due as d on m.customer_no = d.customer_no and m.currency = d.currency and m.month = d.month
 left join paid as p on m.customer_no = p.customer_no and m.currency = p.currency
-where m.opening > 0 and m.closing > m.opening

@@ -1,6 +1,6 @@
 -- MRR of customers who pay for the first time.
 -- Input: mrr, customer_months, subscription_periods, months; parameter $as_of. Grain: one customer, month and currency.
--- The plan is the customer's at the month's end.
+-- Who did not move adds 0, so that each currency has its row. The plan is the customer's at the month's end.
 with due as (
     -- a term that has run out may still be renewed for 7 days: whether its MRR is there is not known yet
     select customer_no, currency, due_month as month
@@ -23,12 +23,12 @@ select
     m.month,
     s.plan,
     m.currency,
-    m.closing as numerator,
-    (d.month is not null)::int as pending,
+    if(m.opening = 0 and m.closing > 0 and m.month = m.first_paid_month, m.closing, 0) as numerator,
+    (m.opening = 0 and m.closing > 0 and m.month = m.first_paid_month)::int as n,
+    (m.opening = 0 and m.closing > 0 and m.month = m.first_paid_month and d.month is not null)::int as pending,
     [x.start_id for x in p.periods if x.start < t.edge and (x.stop is null or x.stop >= t.edge)] as numerator_events
 from mrr as m
 join months as t on m.month = t.month
 left join customer_months as s on m.customer_no = s.customer_no and m.month = s.month
 left join due as d on m.customer_no = d.customer_no and m.currency = d.currency and m.month = d.month
 left join paid as p on m.customer_no = p.customer_no and m.currency = p.currency
-where m.opening = 0 and m.closing > 0 and m.month = m.first_paid_month

@@ -21,12 +21,14 @@ import pytest
 
 from schemas import suites
 from schemas.contracts import load_contracts
+from schemas.dictionary import Metric, load_metrics
 from schemas.suites import PARAMETERS, SEVERITIES, SuiteError, generated_expectations, load_suites, measures, regenerate
 from schemas.tables import HISTORY_TABLES, tables
 
 CONTRACTS = load_contracts()
 TABLES = tables(CONTRACTS)
 AUDITED = [name for name in TABLES if name not in HISTORY_TABLES]
+METRICS = load_metrics()
 SUITES = load_suites(CONTRACTS, TABLES)
 RULES = [(name, entry["meta"]["rule"], entry) for name, suite in SUITES.items() for entry in suite.expectations]
 LIMITS = {
@@ -50,19 +52,21 @@ WEB = {"source": "web", "anonymous_id": "d-1", "customer_id": "c-1"}
 DESK = {"source": "desk", "customer_id": "c-1", "ticket_id": "t-1"}
 BILLING = {"source": "billing", "customer_id": "c-1", "email": "ann@example.com", "subscription_id": "sub-1"}
 CAFE = {"source": "web", "anonymous_id": "d-9", "identity_rule": "anonymous_id"}
-NAMELESS = {**CAFE, "event_type": "purchase", "order_id": "0000", "ignored_identifiers": '{"order_id":"0000"}'}
+NAMELESS = {**CAFE, "event_type": "purchase", "order_id": "0000", "opens_order": True, "ignored_identifiers": '{"order_id":"0000"}'}
 TERMS = {"amount": "10", "currency": "EUR", "period_months": 1}
+FREE = {"subscription_id": "sub-2", "plan": "free", "amount": "0", "period_months": 12}
 TOUCHPOINTS = [
-    (C1, "e1", "2026-01-01 10:00:00", "s:e1", 1, "consideration", {**WEB, "event_type": "site_visit", "page_url": "/p", "load_ms": 5000.0}),
-    (C1, "e2", "2026-01-01 10:10:00", "s:e1", 1, "purchase", {**WEB, "event_type": "purchase", "order_id": "o-1", "amount": "30", "currency": "EUR"}),
-    (C1, "e3", "2026-01-01 10:20:00", None, 2, "loyalty", {**BILLING, "event_type": "subscription_started", "auto_renews": True, **TERMS}),
+    (C1, "e1", "2026-01-01 10:00:00", "s:e1", 1, "consideration", {**WEB, "event_type": "site_visit", "page_url": "/p", "load_ms": 5000.0, "channel": "search"}),
+    (C1, "e2", "2026-01-01 10:10:00", "s:e1", 1, "purchase", {**WEB, "event_type": "purchase", "order_id": "o-1", "opens_order": True, "amount": "30", "currency": "EUR"}),
+    (C1, "e3", "2026-01-01 10:20:00", None, 2, "loyalty", {**BILLING, "event_type": "subscription_started", "opens_order": True, "auto_renews": True, "plan": "basic", **TERMS}),
     (C1, "e4", "2026-01-02 09:00:00", None, 3, "service", {**DESK, "event_type": "ticket_opened"}),
     (C1, "e5", "2026-01-02 10:00:30.5", None, 3, "service", {**DESK, "event_type": "ticket_replied", "author": "agent", "public": True}),
     (C1, "e6", "2026-01-02 12:00:00", None, 3, "service", {**DESK, "event_type": "ticket_resolved"}),
     (C1, "e7", "2026-01-03 12:00:00", None, 1, "service", {"source": "web", "customer_id": "c-1", "event_type": "refund", "order_id": "o-1", "amount": "5", "currency": "EUR"}),
-    (C1, "e8", "2026-02-01 00:00:00", None, 3, "loyalty", {**BILLING, "event_type": "renewal", "outcome": "renewed", **TERMS}),
-    (C1, "e9", "2026-02-02 00:00:00", "s:e9", 4, "loyalty", {**WEB, "event_type": "site_visit", "page_url": "/q"}),
-    (C1, "e13", "2026-02-03 00:00:00", None, 4, "churned", {**BILLING, "event_type": "renewal", "outcome": "declined", **TERMS}),
+    (C1, "e14", "2026-01-05 00:00:00", None, 3, "loyalty", {**BILLING, "event_type": "subscription_started", "opens_order": True, "auto_renews": True, **TERMS, **FREE}),
+    (C1, "e8", "2026-01-30 00:00:00", None, 4, "loyalty", {**BILLING, "event_type": "renewal", "outcome": "renewed", **TERMS}),
+    (C1, "e9", "2026-02-02 00:00:00", "s:e9", 5, "loyalty", {**WEB, "event_type": "site_visit", "page_url": "/q"}),
+    (C1, "e13", "2026-02-03 00:00:00", None, 5, "churned", {**BILLING, "event_type": "renewal", "outcome": "declined", **TERMS}),
     (ANON, "e10", "2026-02-10 08:00:00", "s:e10", 1, "awareness", {**CAFE, "event_type": "ad_view", "campaign_id": "spring"}),
     (ANON, "e11", "2026-02-10 08:05:00", "s:e10", 1, "purchase", {**NAMELESS, "amount": "50", "currency": "USD"}),
     (ANON, "e12", "2026-02-10 08:06:00", "s:e10", 2, "loyalty", {**NAMELESS, "amount": "7", "currency": "EUR"}),
@@ -77,7 +81,7 @@ def rows_of_touchpoints() -> list[dict[str, Any]]:
         rows.append(
             {"customer_key": key, "seq": numbers[key], "event_id": event_id, "occurred_at": when, "session_id": session,
              "journey_no": journey, "stage": stage, "schema_version": "1-0-0", "is_known": key == C1,
-             "identity_rule": "customer_id", **rest}
+             "identity_rule": "customer_id", "opens_order": False, **rest}
         )  # fmt: skip
     return rows
 
@@ -102,16 +106,121 @@ def stage(key: str, no: int, name: str, entered: str, left: str | None, then: st
     }  # fmt: skip
 
 
-def metric(name: str, unit: str, start: str | None, numerator: str | None, denominator: str | None, value: float | None, n: int, currency: str | None = None) -> dict[str, Any]:  # fmt: skip
-    end = {"2026-01-01": "2026-02-01", "2026-02-01": "2026-03-01", None: None}[start]
+JAN, FEB = "2026-01-01", "2026-02-01"
+#: Numerator, denominator and n of a metric in a month and currency.
+Parts = tuple[float, float | None, int]
+#: What the known customer and the unknown one make of each metric; what is not here is 0, or nothing to divide.
+SEARCH: dict[str, dict[tuple[str | None, str | None], Parts]] = {
+    "active_customers": {(JAN, None): (1, None, 1), (FEB, None): (1, None, 1), (None, None): (1, None, 1)},
+    "new_customers": {(JAN, None): (1, None, 1)},
+    "subscribers": {(JAN, None): (1, None, 1), (FEB, None): (1, None, 1)},
+    "orders": {(JAN, None): (1, None, 1)},
+    "purchase_frequency": {(JAN, None): (1, 1, 1), (None, None): (1, 1, 1)},
+    "revenue": {(JAN, "EUR"): (45, None, 5)},
+    "revenue_orders": {(JAN, "EUR"): (25, None, 2)},
+    "revenue_subscriptions": {(JAN, "EUR"): (20, None, 3)},
+    "clv_historic": {(JAN, "EUR"): (45, 1, 1), (FEB, "EUR"): (45, 1, 1)},
+    "churn_rate": {(FEB, None): (0, 1, 1)},
+    "churn_events": {(FEB, None): (1, None, 1)},
+    "mrr": {(JAN, "EUR"): (10, None, 1)},
+    "mrr_new": {(JAN, "EUR"): (10, None, 1)},
+    "mrr_churned": {(FEB, "EUR"): (10, None, 1)},
+    "nrr": {(FEB, "EUR"): (0, 10, 1)},
+    "grr": {(FEB, "EUR"): (0, 10, 1)},
+    "csat": {(FEB, None): (2, 3, 3)},
+    "nps": {(FEB, None): (-5, 11, 11)},
+    "first_response_minutes_mean": {(JAN, None): (3630, 1, 1), (FEB, None): (3570, 2, 2)},
+    "first_response_minutes_p50": {(JAN, None): (0, None, 1)},
+}  # fmt: skip
+CAFES: dict[str, dict[tuple[str | None, str | None], Parts]] = {
+    "orders": {(FEB, None): (2, None, 2)},
+    "revenue": {(FEB, "EUR"): (7, None, 1), (FEB, "USD"): (50, None, 1)},
+    "revenue_orders": {(FEB, "EUR"): (7, None, 1), (FEB, "USD"): (50, None, 1)},
+}  # fmt: skip
+
+
+def metric_rows() -> Iterator[dict[str, Any]]:
+    """Every metric of the dictionary, of everyone and by segment, in its months and over all."""
+    for metric in METRICS.values():
+        for name in metric.published_names:
+            own, cafes = SEARCH.get(name, {}), CAFES.get(name, {})
+            both = {key: add(own.get(key), cafes.get(key)) for key in own | cafes}
+            if not metric.by_dimension_only:
+                currencies = sorted({currency for _, currency in both}, key=str)
+                yield from rows_of_metric(metric, name, "all", None, both, currencies or [None])
+            for segment, values in (("first_channel", {"search": own, "(none)": cafes}), ("plan", {"basic": own, "(none)": cafes})):
+                for value, parts in values.items():
+                    if parts:
+                        yield from rows_of_metric(metric, name, segment, value, parts, sorted({c for _, c in parts}, key=str))
+            for dimension in metric.dimensions[:1] if name == "churn_events" else ():
+                yield from rows_of_metric(metric, name, dimension, "too dear", own, [None])
+
+
+def add(one: Parts | None, two: Parts | None) -> Parts:
+    a, b = one or (0, None, 0), two or (0, None, 0)
+    return a[0] + b[0], a[1] if b[1] is None else b[1] if a[1] is None else a[1] + b[1], a[2] + b[2]
+
+
+def rows_of_metric(metric: Metric, name: str, segment: str, value: str | None, parts: dict[tuple[str | None, str | None], Parts], currencies: list[str | None]) -> Iterator[dict[str, Any]]:  # fmt: skip
+    for currency in currencies:
+        months = [parts.get((month, currency), (0, None, 0)) for month in (JAN, FEB)]
+        if metric.over_all == "last" or metric.accumulates:
+            total = months[-1]
+        else:
+            total = parts.get((None, currency), add(*months)) if metric.over_all == "own" else add(*months)
+        told = [(None, total)] if metric.shape == "lifetime" else [(JAN, months[0]), (FEB, months[1]), (None, total)]
+        for start, (above, below, n) in told:
+            divides = metric.shape in ("ratio", "score", "lifetime") or name.endswith("_mean")
+            below = (below or 0) if divides else None
+            factor = {"score": 100}.get(metric.shape, 1 / metric.divisor)
+            figure = above if below is None else above / below * factor if below else None
+            if metric.shape == "distribution" and not name.endswith("_mean"):
+                above, figure = None, 60.5 if n else None
+            yield {
+                "metric": name, "unit": metric.unit, "period_kind": "month" if start else "all", "period_start": start,
+                "period_end": {JAN: FEB, FEB: "2026-03-01", None: None}[start], "segment": segment, "segment_value": value,
+                "numerator": None if above is None else str(above), "denominator": None if below is None else str(below),
+                "value": figure, "n": n, "currency": currency, "method": "exact", "status": "final",
+            }  # fmt: skip
+
+
+def month_of(start: str, **what: Any) -> dict[str, Any]:
     return {
-        "metric": name, "unit": unit, "period_kind": "month" if start else "all", "period_start": start, "period_end": end,
-        "segment": "all", "numerator": numerator, "denominator": denominator, "value": value, "n": n, "currency": currency,
-        "method": "exact", "status": "final",
+        "customer_key": C1, "month": start, "is_active": True, "is_subscriber": True, "is_buyer": True, "has_lapsed": False,
+        "currency": "EUR", "open_tickets": 0, **what,
     }  # fmt: skip
 
 
-JAN, FEB = "2026-01-01", "2026-02-01"
+def period(name: str, no: int, start: str, end: str | None, opened: str, ended: str | None, plan: str, mrr: str, term: str, first: str, last: str | None) -> dict[str, Any]:  # fmt: skip
+    return {
+        "subscription_id": name, "source": "billing", "customer_key": C1, "period_no": no, "started_at": start, "ended_at": end,
+        "opened_by": opened, "ended_by": ended, "plan": plan, "mrr": mrr, "currency": "EUR", "term_ends_at": term,
+        "opens_term": True, "auto_renews": True, "start_event_id": first, "end_event_id": last,
+    }  # fmt: skip
+
+
+def cell(kind: str, cohort: str | None, since: int, month: str | None, active: int, survival: float, status: str = "final") -> dict[str, Any]:  # fmt: skip
+    return {
+        "kind": kind, "cohort_month": cohort, "months_since": since, "month": month, "cohort_size": 1, "active": active,
+        "retention": float(active), "survival": survival, "status": status,
+    }  # fmt: skip
+
+
+def fitted(model: str, parameter: str | None, **what: Any) -> dict[str, Any]:
+    known = {"value": 1.5, "standard_error": 0.1, "log_likelihood": -10.0} if parameter else {}
+    return {"model": model, "parameter": parameter, "converged": parameter is not None, "n": 12, **known, **what}
+
+
+#: Of the twelve comparisons one has enough customers to say something.
+SPOKEN = {
+    "n": 60, "n_better": 30, "n_worse": 30, "exposure_split": 60.0, "outcome_better": 0.8, "outcome_worse": 0.5,
+    "difference": 0.3, "difference_low": 0.1, "difference_high": 0.5, "spearman": 0.4, "spearman_low": 0.2,
+    "spearman_high": 0.6, "p_value": 0.001, "q_value": 0.001, "claim": "better service, more loyalty", "method": "exact",
+    "bootstrap_replicates": 999,
+}  # fmt: skip
+SILENT = {"n": 3, "n_better": 2, "n_worse": 1, "reason": "fewer than 30 customers"}
+
+
 ROWS: dict[str, list[dict[str, Any]]] = {
     "touchpoints": rows_of_touchpoints(),
     "sessions": [
@@ -122,54 +231,65 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "journeys": [
         journey(C1, 1, "2026-01-01 10:00:00", "2026-01-01 10:10:00", "closed", "order", 3, 1, EUR="25"),
         journey(C1, 2, "2026-01-01 10:20:00", "2026-01-01 10:20:00", "closed", "subscription_started", 1, 0, EUR="10"),
-        journey(C1, 3, "2026-01-02 09:00:00", "2026-02-01 00:00:00", "closed", "renewal", 4, 0, EUR="10"),
-        journey(C1, 4, "2026-02-02 00:00:00", "2026-02-03 00:00:00", "closed", "renewal_declined", 2, 1),
-        journey(ANON, 1, "2026-02-10 08:00:00", None, "open", None, 2, 1, USD="50") | {"status": "closed", "outcome": "order", "ended_at": "2026-02-10 08:05:00"},
-        journey(ANON, 2, "2026-02-10 08:06:00", None, "open", None, 1, 1, EUR="7"),
+        journey(C1, 3, "2026-01-02 09:00:00", "2026-01-05 00:00:00", "closed", "subscription_started", 4, 0, EUR="0"),
+        journey(C1, 4, "2026-01-30 00:00:00", "2026-01-30 00:00:00", "closed", "renewal", 1, 0, EUR="10"),
+        journey(C1, 5, "2026-02-02 00:00:00", "2026-02-03 00:00:00", "closed", "renewal_declined", 2, 1),
+        journey(ANON, 1, "2026-02-10 08:00:00", "2026-02-10 08:05:00", "closed", "order", 2, 1, USD="50"),
+        journey(ANON, 2, "2026-02-10 08:06:00", "2026-02-10 08:06:00", "closed", "order", 1, 1, EUR="7"),
     ],
     "journey_stages": [
         stage(C1, 1, "consideration", "2026-01-01 10:00:00", "2026-01-01 10:10:00", "purchase", 600, 1, 1),
         stage(C1, 2, "purchase", "2026-01-01 10:10:00", "2026-01-01 10:20:00", "loyalty", 600, 1, 1),
         stage(C1, 3, "loyalty", "2026-01-01 10:20:00", "2026-01-02 09:00:00", "service", 81_600, 1, 0),
-        stage(C1, 4, "service", "2026-01-02 09:00:00", "2026-02-01 00:00:00", "loyalty", 2_559_600, 4, 0),
-        stage(C1, 5, "loyalty", "2026-02-01 00:00:00", "2026-02-03 00:00:00", "churned", 172_800, 2, 1),
+        stage(C1, 4, "service", "2026-01-02 09:00:00", "2026-01-05 00:00:00", "loyalty", 226_800, 4, 0),
+        stage(C1, 5, "loyalty", "2026-01-05 00:00:00", "2026-02-03 00:00:00", "churned", 2_505_600, 3, 1),
         stage(C1, 6, "churned", "2026-02-03 00:00:00", None, None, None, 1, 0),
         stage(ANON, 1, "awareness", "2026-02-10 08:00:00", "2026-02-10 08:05:00", "purchase", 300, 1, 1),
         stage(ANON, 2, "purchase", "2026-02-10 08:05:00", "2026-02-10 08:06:00", "loyalty", 60, 1, 1),
         stage(ANON, 3, "loyalty", "2026-02-10 08:06:00", None, None, None, 1, 1),
     ],
     "customers": [
-        {"customer_key": C1, "is_known": True, "first_seen_at": "2026-01-01 10:00:00", "last_seen_at": "2026-02-03 00:00:00", "current_stage": "churned", "touchpoints": 10, "sessions": 2, "journeys": 4, "friction_points": 1, "tickets": 1, "orders": 1, "first_order_at": "2026-01-01 10:10:00", "last_order_at": "2026-01-01 10:10:00", "revenue": "45", "currency": "EUR", "revenue_by_currency": in_list(EUR="45"), "is_subscriber": True, "churned_at": "2026-02-03 00:00:00", "churn_reason": "too dear"},
+        {"customer_key": C1, "is_known": True, "first_seen_at": "2026-01-01 10:00:00", "last_seen_at": "2026-02-03 00:00:00", "first_channel": "search", "plan": "basic", "current_stage": "churned", "touchpoints": 11, "sessions": 2, "journeys": 5, "friction_points": 1, "tickets": 1, "orders": 1, "first_order_at": "2026-01-01 10:10:00", "last_order_at": "2026-01-01 10:10:00", "revenue": "45", "currency": "EUR", "revenue_by_currency": in_list(EUR="45"), "is_subscriber": True, "churned_at": "2026-02-03 00:00:00", "churn_reason": "too dear"},
         {"customer_key": ANON, "is_known": False, "first_seen_at": "2026-02-10 08:00:00", "last_seen_at": "2026-02-10 08:06:00", "current_stage": "loyalty", "touchpoints": 3, "sessions": 1, "journeys": 2, "friction_points": 0, "tickets": 0, "orders": 2, "first_order_at": "2026-02-10 08:05:00", "last_order_at": "2026-02-10 08:06:00", "revenue_by_currency": in_list(EUR="7", USD="50"), "is_subscriber": False},
     ],
     "tickets": [
-        {"ticket_id": "t-1", "source": "desk", "customer_key": C1, "opened_at": "2026-01-02 09:00:00", "first_response_at": "2026-01-02 10:00:30.5", "first_resolved_at": "2026-01-02 12:00:00", "last_resolved_at": "2026-01-02 12:00:00", "reopens": 0, "agent_replies": 1, "first_response_s": 3630, "resolution_s": 10_800, "full_resolution_s": 10_800, "is_self_service": False, "is_open": False},
+        {"ticket_id": "t-1", "source": "desk", "customer_key": C1, "opened_at": "2026-01-02 09:00:00", "first_response_at": "2026-01-02 10:00:30.5", "first_resolved_at": "2026-01-02 12:00:00", "last_resolved_at": "2026-01-02 12:00:00", "reopens": 0, "agent_replies": 1, "first_response_s": 3630, "resolution_s": 10_800, "full_resolution_s": 10_800, "is_self_service": False, "is_open": False, "open_periods": [{"started_at": "2026-01-02 09:00:00", "ended_at": "2026-01-02 12:00:00"}], "opened_event_id": "e4", "first_response_event_id": "e5", "first_resolved_event_id": "e6", "last_resolved_event_id": "e6"},
     ],
     # The first was declined; the second, still active, makes its owner a subscriber.
     "subscriptions": [
-        {"subscription_id": "sub-1", "source": "billing", "customer_key": C1, "started_at": "2026-01-01 10:20:00", "ended_at": "2026-02-03 00:00:00", "status": "declined", "mrr": "10", "currency": "EUR", "renewals": 1, "auto_renews": True},
-        {"subscription_id": "sub-2", "source": "billing", "customer_key": C1, "started_at": "2026-01-05 00:00:00", "status": "active", "renewals": 0, "auto_renews": True},
+        {"subscription_id": "sub-1", "source": "billing", "customer_key": C1, "started_at": "2026-01-01 10:20:00", "ended_at": "2026-02-03 00:00:00", "status": "declined", "plan": "basic", "mrr": "10", "currency": "EUR", "renewals": 1, "term_ends_at": "2026-03-01 10:20:00", "auto_renews": True, "is_ended_elsewhere": False},
+        {"subscription_id": "sub-2", "source": "billing", "customer_key": C1, "started_at": "2026-01-05 00:00:00", "status": "active", "plan": "free", "mrr": "0", "currency": "EUR", "renewals": 0, "term_ends_at": "2027-01-05 00:00:00", "auto_renews": True, "is_ended_elsewhere": False},
+    ],
+    "subscription_periods": [
+        period("sub-1", 1, "2026-01-01 10:20:00", "2026-01-30 00:00:00", "started", "renewed", "basic", "10", "2026-02-01 10:20:00", "e3", "e8"),
+        period("sub-1", 2, "2026-01-30 00:00:00", "2026-02-03 00:00:00", "renewed", "declined", "basic", "10", "2026-03-01 10:20:00", "e8", "e13"),
+        period("sub-2", 1, "2026-01-05 00:00:00", None, "started", None, "free", "0", "2027-01-05 00:00:00", "e14", None),
+    ],
+    "customer_months": [
+        month_of(JAN, is_new=True, subscriptions=2, plan="basic", mrr="10", mrr_by_currency=in_list(EUR="10"), orders=1, revenue="45", revenue_by_currency=in_list(EUR="45"), stage="loyalty", friction_points=1),
+        month_of(FEB, is_new=False, subscriptions=1, plan="free", mrr="0", mrr_by_currency=in_list(EUR="0"), orders=0, revenue="0", revenue_by_currency=[], stage="churned", friction_points=0),
+    ],
+    "cohorts": [
+        cell("activity", None, 0, None, 1, 1.0),
+        cell("activity", JAN, 0, JAN, 1, 1.0),
+        cell("activity", JAN, 1, FEB, 1, 0.5, "provisional"),
+        cell("order", None, 0, None, 1, 1.0),
+        cell("order", JAN, 0, JAN, 1, 1.0),
+        cell("order", JAN, 1, FEB, 0, 0.5, "provisional"),
+    ],
+    "service_loyalty": [
+        {"exposure": exposure, "outcome": outcome, "n_pending": 0, **(SPOKEN if (exposure, outcome) == ("csat", "renewal") else SILENT)}
+        for exposure in ("first_response_minutes", "resolution_hours", "reopened", "csat")
+        for outcome in ("renewal", "repurchase_90d", "nps_change")
+    ],
+    "model_parameters": [
+        fitted("bg_nbd", None, reason="1 customer is known, and 30 are needed."),
+        *(fitted("gamma_gamma", name, currency="EUR") for name in ("p", "q", "v")),
     ],
     "friction_points": [
         {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
     ],
-    "lifecycle_metrics": [
-        metric("revenue", "currency", JAN, "35", None, 35.0, 3, "EUR"),
-        metric("revenue", "currency", FEB, "17", None, 17.0, 2, "EUR"),
-        metric("revenue", "currency", None, "52", None, 52.0, 5, "EUR"),
-        metric("revenue", "currency", JAN, "0", None, 0.0, 0, "USD"),
-        metric("revenue", "currency", FEB, "50", None, 50.0, 1, "USD"),
-        metric("revenue", "currency", None, "50", None, 50.0, 1, "USD"),
-        metric("orders", "orders", None, "3", None, 3.0, 3),
-        metric("new_customers", "customers", None, "1", None, 1.0, 1),
-        metric("csat", "ratio", JAN, "0", "0", None, 0),
-        metric("csat", "ratio", None, "2", "3", 2 / 3, 3),
-        metric("nps", "points", None, "-5", "11", -500 / 11, 11),
-        metric("first_response_minutes_mean", "minutes", JAN, "3630", "1", 60.5, 1),
-        metric("first_response_minutes_mean", "minutes", None, "7200", "3", 40.0, 3),
-        metric("first_response_minutes_p50", "minutes", JAN, None, None, 60.5, 1),
-        metric("first_response_minutes_p50", "minutes", FEB, None, None, None, 0),
-    ],
+    "lifecycle_metrics": list(metric_rows()),
     "identity_decisions": [
         {"kind": "email", "identifier": "hello@example.com", "decision": "refused", "reason": "shared_email", "n_customers": 2, "n_events": 2},
         {"kind": "order_id", "identifier": "0000", "decision": "ignored", "reason": "means_nobody", "n_events": 2},
@@ -199,11 +319,11 @@ DERIVED = {
 }
 TALLIES = {
     "records_in": 216, "records_mapped": 214, "records_skipped": 1, "records_unreadable": 1,
-    "events_in": 216, "touchpoints": 13, "duplicates": 200, "quarantined_events": 1, "after_as_of": 1, "excluded": 1,
+    "events_in": 216, "touchpoints": 14, "duplicates": 199, "quarantined_events": 1, "after_as_of": 1, "excluded": 1,
 }  # fmt: skip
 CODED = {
     ("quarantined", "field.missing"): 1, ("quarantined", "field.type"): 1, ("quarantined", "json.malformed"): 1,
-    ("identity_rule", "customer_id"): 10, ("identity_rule", "anonymous_id"): 3,
+    ("identity_rule", "customer_id"): 11, ("identity_rule", "anonymous_id"): 3,
     ("identity_decisions", "shared_email"): 1, ("identity_decisions", "means_nobody"): 1,
 }  # fmt: skip
 
@@ -245,14 +365,14 @@ def base() -> duckdb.DuckDBPyConnection:
             f"insert into footers select 'touchpoints', '{column}', count(*), count(*) - count(\"{column}\") from touchpoints"
         )
     con.execute(
-        "create table this_run as select 'r2' as run_id, timestamptz '2026-03-01' as as_of, timestamptz '2026-03-01' as started_at"
+        "create table this_run as select 'r2' as run_id, timestamptz '2026-02-28' as as_of, timestamptz '2026-02-28' as started_at"
     )
     con.execute(
         "create table limits as from (values ('quarantine_least_records', 2), ('compared_least_events', 1)) t(name, value)"
     )
     con.execute("create table timeline_breaks (rule text, customer_key text, seq bigint, found text)")
     con.execute(
-        "create table past_runs as select run_id, timestamptz '2026-03-01' as as_of from (values ('r0'), ('r1')) as r(run_id)"
+        "create table past_runs as select run_id, timestamptz '2026-02-28' as as_of from (values ('r0'), ('r1')) as r(run_id)"
     )
     con.execute(
         "create table past_measures (run_id text, as_of timestamptz, measure text, table_name text, column_name text, "
@@ -325,6 +445,10 @@ def test_a_first_run_passes(run: duckdb.DuckDBPyConnection) -> None:
     assert run.execute("select count(*) from source_volumes").fetchone() == (0,)
 
 
+#: Tables that no sum of `accounting` looks at; other rules miss their rows.
+NOT_ADDED_UP = (
+    "subscriptions", "subscription_periods", "customer_months", "cohorts", "service_loyalty", "model_parameters",
+)  # fmt: skip
 #: (suite, rule, what makes the right run wrong). `test_every_written_rule_has_a_wrong_run` holds that none is left out.
 WRONG = [
     ("touchpoints", "there_is_a_touchpoint", "delete from touchpoints"),
@@ -363,9 +487,62 @@ WRONG = [
     ("tickets", "seconds_are_differences_of_times", "update tickets set first_response_s = 3631"),
     ("tickets", "seconds_are_differences_of_times", "update tickets set resolution_s = null"),
     ("tickets", "seconds_are_differences_of_times", "update tickets set full_resolution_s = 1"),
+    ("tickets", "seconds_are_differences_of_times", "update tickets set first_response_business_s = first_response_s + 1"),
+    ("tickets", "seconds_are_differences_of_times", "update tickets set resolution_s = null, resolution_business_s = 0"),
+    ("tickets", "open_periods_agree", "update tickets set is_open = true"),
+    ("tickets", "open_periods_agree", "update tickets set open_periods = []"),
+    ("tickets", "open_periods_agree", "update tickets set opened_at = opened_at - interval 1 second"),
+    ("tickets", "open_periods_agree", "update tickets set last_resolved_at = last_resolved_at - interval 1 second"),
+    ("tickets", "open_periods_agree", "update tickets set open_periods = [open_periods[1], open_periods[1]]"),
+    ("tickets", "open_periods_agree", "update tickets set open_periods = [struct_pack(started_at := opened_at, ended_at := null), open_periods[1]]"),
     ("subscriptions", "subscription_ends_after_it_starts", "update subscriptions set ended_at = started_at - interval 1 second"),
     ("subscriptions", "status_agrees_with_the_end", "update subscriptions set status = 'active'"),
     ("subscriptions", "status_agrees_with_the_end", "update subscriptions set ended_at = null"),
+    ("customers", "forecasts_are_of_buyers", "update customers set p_alive = 0.5, expected_purchases_12m = 1 where is_known"),
+    ("customers", "forecasts_are_of_buyers", "update model_parameters set converged = true where model = 'bg_nbd'"),
+    ("customers", "forecasts_are_of_buyers", "update model_parameters set converged = true where model = 'bg_nbd'; update customers set p_alive = 1.01, expected_purchases_12m = 1 where is_known"),
+    ("customers", "forecasts_are_of_buyers", "update model_parameters set converged = true where model = 'bg_nbd'; update customers set p_alive = 0.5 where is_known"),
+    ("customers", "forecasts_are_of_buyers", "update customers set clv_predicted = 1 where is_known"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set is_subscriber = false"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set subscriptions = 0"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set is_subscriber = false, subscriptions = 0, plan = null"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set is_buyer = false, has_lapsed = true, orders = 0"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set is_buyer = false"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set mrr = mrr + 1"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set revenue = null"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set currency = 'USD' where revenue > 0"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set revenue_by_currency = [struct_pack(currency := 'USD', amount := 45.0::decimal(38, 4))] where orders = 1"),
+    ("customer_months", "state_agrees_with_itself", "update customer_months set month = month + 1"),
+    ("service_loyalty", "rows_are_whole", "delete from service_loyalty"),
+    ("service_loyalty", "rows_are_whole", "delete from service_loyalty where outcome = 'nps_change' and exposure = 'csat'"),
+    ("service_loyalty", "rows_are_whole", "update service_loyalty set n_better = 31 where claim is not null"),
+    ("service_loyalty", "rows_are_whole", "update service_loyalty set n = 29, n_worse = 0, n_better = 29 where claim is not null"),
+    ("service_loyalty", "rows_are_whole", "update service_loyalty set claim = 'no difference shown' where n = 3"),
+    *(("service_loyalty", "rows_are_whole", f"update service_loyalty set {name} = 0.5 where n = 3")
+      for name in ("exposure_split", "outcome_better", "difference", "difference_low", "spearman", "p_value", "q_value", "bootstrap_replicates")),
+    *(("service_loyalty", "rows_are_whole", f"update service_loyalty set {name} = null where claim is not null")
+      for name in ("exposure_split", "outcome_worse", "difference_high", "spearman_low", "spearman_high", "p_value", "q_value", "claim", "method")),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set q_value = p_value / 2"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set p_value = 1.5, q_value = 1.5"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set difference = 0.2"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set difference_low = 0.6"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set spearman = 1.1"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set spearman_high = 0.1"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set q_value = 0.06"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set claim = 'better service, less loyalty' where claim is not null"),
+    ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set claim = 'no difference shown' where claim is not null"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "delete from model_parameters"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "delete from model_parameters where model = 'bg_nbd'"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "delete from model_parameters where parameter = 'q'"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set reason = null"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set reason = 'none' where converged"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set converged = true"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set value = 1 where not converged"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set value = 'nan' where parameter = 'p'"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set log_likelihood = -1 where not converged"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set log_likelihood = null"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set currency = null where model = 'gamma_gamma'"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set model = 'pareto_nbd' where model = 'bg_nbd'"),
     ("friction_points", "events_are_listed", "update friction_points set event_ids = []"),
     ("friction_points", "events_are_listed", "update friction_points set event_ids = ['e1', 'e2']"),
     ("friction_points", "friction_ends_after_it_starts", "update friction_points set ended_at = started_at - interval 1 second"),
@@ -397,7 +574,7 @@ WRONG = [
     ("quarantine", "every_row_says_why", "update quarantine set errors = [{'code': null, 'path': '', 'expected': '', 'observed': ''}]"),
     *(("accounting", "sums_agree", f"update tallies set count = count + 1 where name = '{name}' and code in ('', 'field.type', 'customer_id', 'means_nobody')")
       for name in (*TALLIES, "quarantined", "identity_rule", "identity_decisions")),
-    *(("accounting", "sums_agree", f"delete from {name}") for name in AUDITED if name != "subscriptions"),
+    *(("accounting", "sums_agree", f"delete from {name}") for name in AUDITED if name not in NOT_ADDED_UP),
     *(("accounting", "sums_agree", f"update customers set {name} = {name} + 1")
       for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points", "orders")),
     ("accounting", "sums_agree", "update customers set is_known = true"),
@@ -412,11 +589,15 @@ WRONG = [
       for kind in ("customer_id", "email", "anonymous_id")),
     ("accounting", "sums_agree", "update touchpoints set ignored_identifiers = null"),
     ("accounting", "sums_agree", "update lifecycle_metrics set numerator = 4 where metric = 'orders'"),
+    ("accounting", "sums_agree", "update touchpoints set opens_order = false where event_id = 'e11'"),
+    ("accounting", "sums_agree", "update touchpoints set opens_order = true where event_id = 'e1'"),
+    # the order's second line opens it, not its first
+    ("accounting", "sums_agree", "update touchpoints set event_type = 'purchase', opens_order = true where event_id = 'e7'; update touchpoints set opens_order = false where event_id = 'e2'"),
     *(("customer_breaks", "every_key_is_a_customer", f"update {name} set customer_key = 'c-ghost'")
-      for name in ("touchpoints", "sessions", "journeys", "journey_stages", "tickets", "friction_points", "subscriptions", "identity_map")),
+      for name in ("touchpoints", "sessions", "journeys", "journey_stages", "tickets", "friction_points", "subscriptions", "subscription_periods", "customer_months", "identity_map")),
     ("customer_breaks", "every_key_is_a_customer", "delete from customers where not is_known"),
     *(("customer_breaks", "customers_agree_with_their_rows", f"update customers set {name} = {name} + 1")
-      for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points")),
+      for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points", "orders")),
     *(("customer_breaks", "customers_agree_with_their_rows", f"delete from {name}")
       for name in ("touchpoints", "sessions", "journeys", "tickets", "friction_points")),
     # one customer's revenue against the other's: the sums of all still agree
@@ -427,11 +608,138 @@ WRONG = [
     ("customer_breaks", "customers_agree_with_their_rows", "update journeys set started_at = started_at + interval 1 second"),
     ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set journey_no = 2 where event_id = 'e7'"),
     ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set stage = 'usage' where event_id = 'e2'"),
+    # two customers have each other's orders: the sum of all is right
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set orders = 3 - orders"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set first_order_at = first_order_at + interval 1 second"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set last_order_at = last_order_at - interval 1 second"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set first_channel = 'mail'"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update customers set plan = null"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update journeys set outcome = 'renewal' where journey_no = 2"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update journeys set outcome = null where journey_no = 1"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update journeys set ended_at = ended_at - interval 1 second where journey_no = 1"),
+    ("customer_breaks", "customers_agree_with_their_rows", "update touchpoints set outcome = 'declined' where event_id = 'e8'"),
     ("customer_breaks", "customers_are_where_they_stand", "update touchpoints set is_known = not is_known where event_id = 'e2'"),
     ("customer_breaks", "customers_are_where_they_stand", "update customers set current_stage = 'usage'"),
     ("customer_breaks", "customers_are_where_they_stand", "delete from journey_stages where is_open"),
     ("customer_breaks", "customers_are_where_they_stand", "update customers set is_subscriber = false"),
-    ("customer_breaks", "customers_are_where_they_stand", "update subscriptions set ended_at = timestamptz '2026-03-01'"),
+    ("customer_breaks", "customers_are_where_they_stand", "update subscriptions set ended_at = timestamptz '2026-02-28'"),
+    ("cohort_breaks", "cohorts_agree_with_months", "delete from cohorts"),
+    ("cohort_breaks", "cohorts_agree_with_months", "delete from cohorts where status = 'provisional'"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update cohorts set cohort_size = 2 where cohort_month is not null"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update cohorts set active = 1 where status = 'provisional'"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update cohorts set active = 2, cohort_size = 2 where cohort_month is null"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update cohorts set status = 'final'"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update cohorts set month = date '2026-03-01' where status = 'provisional'"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update customer_months set is_active = false"),
+    ("cohort_breaks", "cohorts_agree_with_months", "update customer_months set orders = 0"),
+    ("cohort_breaks", "cells_are_shares", "update cohorts set retention = 0.5 where cohort_month is null"),
+    ("cohort_breaks", "cells_are_shares", "update cohorts set active = 2, retention = 2"),
+    ("cohort_breaks", "cells_are_shares", "update cohorts set survival = 1.01"),
+    ("cohort_breaks", "cells_are_shares", "update cohorts set survival = 0.4 where months_since = 0 and cohort_month is not null"),
+    *(("entity_breaks", "tickets_agree_with_their_events", f"update tickets set {change}")
+      for change in (
+          "opened_at = opened_at + interval 1 second", "first_response_at = null", "first_resolved_at = last_resolved_at + interval 1 second",
+          "last_resolved_at = null", "reopens = 1", "agent_replies = 2", "customer_key = 'anon:d-9'", "source = 'chat'",
+          "opened_event_id = 'e3'", "first_response_event_id = 'e4'", "first_response_event_id = null", "first_resolved_event_id = 'e5'",
+          "last_resolved_event_id = 'nobody knows'", "first_reopened_event_id = 'e6'")),
+    ("entity_breaks", "tickets_agree_with_their_events", "delete from tickets"),
+    ("entity_breaks", "tickets_agree_with_their_events", "update touchpoints set public = false where event_id = 'e5'"),
+    ("entity_breaks", "tickets_agree_with_their_events", "delete from touchpoints where event_id = 'e4'"),
+    ("entity_breaks", "subscriptions_agree_with_their_events", "delete from subscriptions where subscription_id = 'sub-1'"),
+    ("entity_breaks", "subscriptions_agree_with_their_events", "update subscriptions set subscription_id = 'sub-3' where subscription_id = 'sub-1'"),
+    ("entity_breaks", "subscriptions_agree_with_their_events", "update subscriptions set started_at = started_at - interval 1 second"),
+    ("entity_breaks", "subscriptions_agree_with_their_events", "update subscriptions set renewals = 2"),
+    *(("entity_breaks", "subscriptions_agree_with_their_periods", f"update subscriptions set {change} where subscription_id = 'sub-1'")
+      for change in (
+          "mrr = 9", "currency = 'USD'", "plan = 'free'", "ended_at = ended_at - interval 1 second", "ended_at = null",
+          "status = 'cancelled'", "cancelled_reason = 'too dear'", "is_voluntary = true", "auto_renews = false",
+          "started_at = started_at + interval 1 second", "customer_key = 'anon:d-9'", "is_ended_elsewhere = true")),
+    ("entity_breaks", "subscriptions_agree_with_their_periods", "delete from subscription_periods where subscription_id = 'sub-2'"),
+    ("entity_breaks", "subscriptions_agree_with_their_periods", "delete from subscriptions where subscription_id = 'sub-2'"),
+    ("entity_breaks", "subscriptions_agree_with_their_periods", "update touchpoints set customer_key = 'anon:d-9' where event_id = 'e13'"),
+    *(("entity_breaks", "periods_agree_with_their_events", f"update subscription_periods set {change} where subscription_id = 'sub-1' and period_no = 2")
+      for change in (
+          "mrr = 9", "currency = 'USD'", "started_at = started_at + interval 1 second", "ended_at = ended_at + interval 1 second",
+          "start_event_id = 'e3'", "start_event_id = 'nobody knows'", "end_event_id = 'e9'", "end_event_id = 'nobody knows'",
+          "opened_by = 'started'", "opened_by = 'first_seen'", "ended_by = 'cancelled'", "subscription_id = 'sub-2'")),
+    ("entity_breaks", "periods_agree_with_their_events", "update subscription_periods set plan = 'basic'"),
+    ("entity_breaks", "periods_follow_one_another", "delete from subscription_periods where period_no = 1"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set period_no = period_no + 1"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set period_no = 3 where period_no = 2"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_at = timestamptz '2026-02-01' where period_no = 1"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_at = started_at - interval 1 second where ended_at is not null"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_at = null where period_no = 1"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_at = null where period_no = 2"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_by = 'changed' where period_no = 1 and ended_at is not null"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_by = 'expired', end_event_id = null where period_no = 2"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set end_event_id = null where period_no = 2"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set end_event_id = 'e8' where ended_at is null"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set ended_by = 'cancelled', end_event_id = 'x' where period_no = 1; update subscription_periods set opened_by = 'changed' where period_no = 2"),
+    ("entity_breaks", "periods_follow_one_another", "update subscription_periods set opens_term = false"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'aov'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'aov' and segment = 'all'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'aov' and period_start = date '2026-02-01'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'revenue' and period_start = date '2026-01-01' and segment = 'first_channel' and currency = 'USD'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'aov' and period_kind = 'all'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'clv_simple'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where metric = 'first_response_minutes_p90'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where period_start = date '2026-02-01'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where period_start = date '2026-01-01'"),
+    ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics"),
+    ("metric_breaks", "metrics_are_whole", "update lifecycle_metrics set period_start = period_start + interval 1 month"),
+    ("metric_breaks", "metrics_are_whole", "insert into lifecycle_metrics select * replace ('own_metric' as metric) from lifecycle_metrics where metric = 'aov' and (period_start is null or period_start = date '2026-01-01')"),
+    ("metric_breaks", "metrics_are_whole", "insert into lifecycle_metrics select * replace (date '2026-01-01' as period_start, 'month' as period_kind) from lifecycle_metrics where metric = 'clv_simple'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set numerator = numerator + 1 where metric = 'aov' and period_kind = 'all' and segment = 'all'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set denominator = denominator + 1 where metric = 'csat' and period_start = date '2026-01-01'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set n = n + 1 where metric = 'first_response_minutes_p50' and period_kind = 'all'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set numerator = 9 where metric = 'mrr' and period_kind = 'all'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set denominator = 2 where metric = 'clv_historic' and period_kind = 'all'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set n = 0 where metric = 'subscribers' and period_kind = 'all'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set numerator = numerator + 1 where metric = 'active_customers' and segment = 'first_channel'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set denominator = denominator + 1 where metric = 'csat' and segment = 'plan'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set n = n + 1 where metric = 'first_response_minutes_p50' and segment = 'first_channel'"),
+    ("metric_breaks", "metrics_add_up", "delete from lifecycle_metrics where metric = 'orders' and segment_value = '(none)'"),
+    ("metric_breaks", "metrics_add_up", "delete from lifecycle_metrics where metric = 'orders' and segment = 'plan'"),
+    ("metric_breaks", "metrics_add_up", "delete from lifecycle_metrics where metric = 'revenue' and segment = 'first_channel' and currency = 'USD'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set numerator = 0 where metric = 'churn_events' and segment = 'reason'"),
+    ("metric_breaks", "metrics_add_up", "update lifecycle_metrics set numerator = numerator + 1 where metric = 'revenue_orders'"),
+    ("metric_breaks", "metrics_add_up", "delete from lifecycle_metrics where metric = 'revenue_subscriptions' and currency = 'EUR'"),
+    *(("metric_sources", "metrics_agree_with_customers", f"update lifecycle_metrics set numerator = numerator + 1 where metric = '{name}' and period_start = date '2026-02-01'")
+      for name in (
+          "active_customers", "new_customers", "subscribers", "purchase_frequency", "churn_rate", "clv_historic", "mrr", "mrr_new",
+          "mrr_reactivation", "mrr_expansion", "mrr_contraction", "mrr_churned", "nrr", "grr")),
+    *(("metric_sources", "metrics_agree_with_customers", f"update lifecycle_metrics set denominator = denominator + 1 where metric = '{name}' and period_start = date '2026-02-01'")
+      for name in ("purchase_frequency", "churn_rate", "churn_rate_lapsed", "nrr", "grr")),
+    *(("metric_sources", "metrics_agree_with_customers", f"update customer_months set {change}")
+      for change in (
+          "is_active = false where is_new", "is_new = true", "is_subscriber = false", "orders = orders + 1", "has_lapsed = true, is_subscriber = false",
+          "mrr_by_currency = []", "revenue_by_currency = []", "month = month + interval 1 month")),
+    ("metric_sources", "metrics_agree_with_customers", "delete from customer_months"),
+    ("metric_sources", "metrics_agree_with_customers", "update lifecycle_metrics set segment_value = 'mail' where metric = 'new_customers' and segment = 'first_channel'"),
+    ("metric_sources", "metrics_agree_with_customers", "update customers set plan = 'pro' where is_known"),
+    ("month_breaks", "months_are_whole", "delete from customer_months"),
+    ("month_breaks", "months_are_whole", "delete from customer_months where is_new"),
+    ("month_breaks", "months_are_whole", "delete from customer_months where not is_new"),
+    ("month_breaks", "months_are_whole", "insert into customer_months select * replace (date '2025-12-01' as month, false as is_new) from customer_months where is_new"),
+    ("month_breaks", "months_are_whole", "insert into customer_months select * replace (date '2026-05-01' as month) from customer_months where not is_new"),
+    ("month_breaks", "months_are_whole", "update customer_months set is_new = not is_new"),
+    ("month_breaks", "months_are_whole", "update customer_months set is_new = true"),
+    ("month_breaks", "months_are_whole", "insert into customer_months select * replace ('anon:d-9' as customer_key) from customer_months"),
+    ("month_breaks", "months_are_whole", "update customers set first_seen_at = timestamptz '2025-12-30' where is_known"),
+    ("month_breaks", "months_agree_with_customers", "update customer_months set orders = 1"),
+    ("month_breaks", "months_agree_with_customers", "update customer_months set friction_points = 1"),
+    ("month_breaks", "months_agree_with_customers", "update customer_months set revenue_by_currency = []"),
+    ("month_breaks", "months_agree_with_customers", "update customers set revenue_by_currency = [] where is_known"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set subscriptions = 2 where not is_new"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set subscriptions = 1 where is_new"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set plan = null where not is_new"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set plan = 'free' where is_new"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set mrr_by_currency = [] where not is_new"),
+    ("month_breaks", "months_agree_with_what_held", "update subscription_periods set mrr = 11 where subscription_id = 'sub-1'"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set open_tickets = 1 where is_new"),
+    ("month_breaks", "months_agree_with_what_held", "update tickets set open_periods = [struct_pack(started_at := opened_at, ended_at := null)]"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set stage = 'loyalty'"),
+    ("month_breaks", "months_agree_with_what_held", "update customer_months set stage = 'service' where is_new"),
     ("quarantine_shares", "quarantine_is_small", "update tallies set count = 5 where name = 'quarantined_events'"),
     ("quarantine_shares", "quarantine_is_small", "update tallies set count = 5 where name = 'records_unreadable'"),
     ("quarantine_shares", "quarantine_is_no_flood", "update tallies set count = 50 where name = 'quarantined_events'"),
@@ -451,10 +759,10 @@ WRONG = [
     ("session_breaks", "sessions_agree_with_their_touchpoints", "update touchpoints set customer_key = 'c-2' where event_id = 'e2'"),
     ("session_breaks", "sessions_agree_with_their_touchpoints", "delete from sessions where session_id = 's:e9'"),
     ("session_breaks", "sessions_agree_with_their_touchpoints", "update touchpoints set session_id = null where event_id = 'e9'"),
-    ("source_freshness", "sources_are_fresh", "update this_run set as_of = timestamptz '2026-03-04 00:00:01'"),
-    ("source_volumes", "volumes_have_not_fallen", "update past_measures set value = 27 where measure = 'rows' and table_name = 'touchpoints'"),
+    ("source_freshness", "sources_are_fresh", "update this_run set as_of = timestamptz '2026-03-03 00:00:01'"),
+    ("source_volumes", "volumes_have_not_fallen", "update past_measures set value = 29 where measure = 'rows' and table_name = 'touchpoints'"),
     ("source_volumes", "volumes_have_not_fallen", "update past_measures set value = 100, source = 'shop' where measure = 'events' and source = 'web'"),
-    ("source_volumes", "volumes_have_not_collapsed", "update past_measures set value = 131 where measure = 'rows' and table_name = 'touchpoints'"),
+    ("source_volumes", "volumes_have_not_collapsed", "update past_measures set value = 141 where measure = 'rows' and table_name = 'touchpoints'"),
     ("source_volumes", "volumes_have_not_exploded", "update past_measures set value = 1 where measure = 'rows' and table_name = 'touchpoints'"),
     ("succession_breaks", "journeys_follow_one_another", "delete from journeys where journey_no = 1"),
     ("succession_breaks", "journeys_follow_one_another", "delete from journeys where journey_no = 3"),
@@ -561,10 +869,10 @@ def test_a_metric_that_the_user_replaced_is_left_out(run: duckdb.DuckDBPyConnect
     [
         ("quarantine_warn_share", "update tallies set count = 2 where name = 'quarantined_events'; update tallies set count = 149 where name = 'events_in'", "quarantine_shares", "quarantine_is_small"),
         ("quarantine_block_share", "update tallies set count = 2 where name = 'quarantined_events'; update tallies set count = 14 where name = 'events_in'", "quarantine_shares", "quarantine_is_no_flood"),
-        ("volume_warn_ratio", "update past_measures set value = 26 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_fallen"),
-        ("volume_block_ratio", "update past_measures set value = 130 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_collapsed"),
-        ("volume_growth_warn_ratio", "update past_measures set value = 1.3 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_exploded"),
-        ("freshness_warn_days", "update this_run set as_of = timestamptz '2026-03-04'", "source_freshness", "sources_are_fresh"),
+        ("volume_warn_ratio", "update past_measures set value = 28 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_fallen"),
+        ("volume_block_ratio", "update past_measures set value = 140 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_collapsed"),
+        ("volume_growth_warn_ratio", "update past_measures set value = 1.4 where measure = 'rows' and table_name = 'touchpoints'", "source_volumes", "volumes_have_not_exploded"),
+        ("freshness_warn_days", "update this_run set as_of = timestamptz '2026-03-03'", "source_freshness", "sources_are_fresh"),
         ("null_share_warn", "update footers set nulls = 3, rows = 10 where column_name = 'source'; update past_measures set value = 0.2 where column_name = 'source'", "touchpoint_nulls", "columns_are_as_full_as_usual"),
         ("null_share_block", "update footers set nulls = 6, rows = 10 where column_name = 'source'; update past_measures set value = 0.1 where column_name = 'source'", "touchpoint_nulls", "columns_are_not_emptied"),
     ],
@@ -606,11 +914,11 @@ def test_measures_for_later_runs(run: duckdb.DuckDBPyConnection) -> None:
     assert {row[0] for row in told} == set(by_measure)
     assert {row[1] for row in told if row[0] == "rows"} == set(AUDITED)
     assert {row[2] for row in told if row[0] == "null_share"} == set(TABLES["touchpoints"].schema.names)
-    assert ("rows", "touchpoints", None, None, 13.0) in told
+    assert ("rows", "touchpoints", None, None, 14.0) in told
     assert ("events", "touchpoints", None, "desk", 3.0) in told
     assert ("events", "touchpoints", None, "", 1.0) in told
     assert ("newest_event", "touchpoints", "occurred_at", "desk", 1767355200.0) in told  # 2026-01-02T12:00:00Z
-    assert ("null_share", "touchpoints", "email", None, 10 / 13) in told
+    assert ("null_share", "touchpoints", "email", None, 10 / 14) in told
     assert ("quarantine_share", "quarantine", None, "events", 2 / 217) in told
 
 
@@ -619,7 +927,7 @@ def test_a_source_that_vanished_is_told(run: duckdb.DuckDBPyConnection) -> None:
     run.execute("update limits set value = 100 where name = 'compared_least_events'")
     run.execute("update past_measures set source = 'shop' where source = 'desk'")
     run.execute("update past_measures set value = 100 where source = 'shop' and measure = 'events'")
-    run.execute("update this_run set as_of = timestamptz '2026-03-11'")
+    run.execute("update this_run set as_of = timestamptz '2026-03-10'")
     make_measures(run)
     assert run.execute("from source_volumes where source is not null").fetchall() == [("shop", 0.0, 100.0, 2, 0.0)]
     assert ("shop", 10.0) in run.execute("select source, late_days from source_freshness").fetchall()
@@ -627,8 +935,8 @@ def test_a_source_that_vanished_is_told(run: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_few_events_tell_nothing(run: duckdb.DuckDBPyConnection) -> None:
-    run.execute("update limits set value = 13 where name = 'compared_least_events'")
-    run.execute("update past_measures set value = 12 where measure = 'events'")
+    run.execute("update limits set value = 14 where name = 'compared_least_events'")
+    run.execute("update past_measures set value = 13 where measure = 'events'")
     make_measures(run)
     assert run.execute("select source, n_past, ratio from source_volumes").fetchall() == [(None, 2, 1.0)]
 
@@ -638,7 +946,7 @@ def test_a_run_without_a_source_counts_as_none(run: duckdb.DuckDBPyConnection) -
     run.execute("delete from past_measures where run_id = 'r1' and source = 'web'")
     make_measures(run)
     usual = dict(run.execute("select source, usual_events from source_volumes").fetchall())
-    assert usual == {None: 13.0, "web": 150.0, "desk": 300.0, "billing": 300.0}
+    assert usual == {None: 14.0, "web": 150.0, "desk": 300.0, "billing": 300.0}
 
 
 @pytest.mark.parametrize("name", measures())
@@ -683,7 +991,7 @@ def test_there_are_not_more_than_an_audit_may_cost() -> None:
     """6 ms of CPU each in Great Expectations."""
     parts = Counter(entry["meta"]["part"] for *_, entry in RULES)
     assert parts["generated"] <= 110
-    assert parts["written"] <= 55
+    assert parts["written"] <= 75
 
 
 def test_every_limit_is_used() -> None:
@@ -857,14 +1165,14 @@ def rewrite(file: Path, edit: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
-        (lambda d: d["expectations"].pop(), "tickets.json: meta.expectations is 6, but there are 5; correct the number, or what was lost"),
+        (lambda d: d["expectations"].pop(), "tickets.json: meta.expectations is 7, but there are 6; correct the number, or what was lost"),
         (lambda d: d["meta"].pop("expectations"), "tickets.json: meta.expectations is None"),
         (lambda d: d.update(name="sessions"), "tickets.json: name is 'sessions'; it must be the name of the file"),
         (lambda d: d["expectations"][0].update(severity="info"), "tickets.json: the generated rule columns_are_as_declared is not what the schemas and contracts say; run `python -m schemas.suites`"),
         (lambda d: d["expectations"].reverse(), "tickets.json: the generated rules stand in another order than the schemas and contracts give; run `python -m schemas.suites`"),
         (lambda d: d["expectations"][1]["meta"].update(part="written"), "tickets.json: the generated rule required_columns_are_set is not what"),
         (lambda d: d["expectations"][-1]["meta"].update(part="generated"), "tickets.json: the generated rule seconds_are_differences_of_times is not what"),
-        (lambda d: d["expectations"][-1]["meta"].update(part="user"), "tickets.json: expectations[5].meta.part is 'user'; it is one of generated, written"),
+        (lambda d: d["expectations"][-1]["meta"].update(part="user"), "tickets.json: expectations[6].meta.part is 'user'; it is one of generated, written"),
         (lambda d: d["expectations"][-1].update(severity="info"), "tickets.json: is not as SHA256SUMS says that it was shipped"),
     ],
 )  # fmt: skip

@@ -455,6 +455,7 @@ def sample(n: int) -> np.ndarray:
 
 
 def test_up_to_100_000_values_are_exact(merged: Merge) -> None:
+    assert EXACT_VALUES == 100_000, "as docs/metrics.md says"
     found = merged(TIMES, values=[many(sample(EXACT_VALUES))])
     for percent in (50, 90):
         assert statistic(found, f"p{percent}", "method")[0] == "exact"

@@ -197,18 +197,6 @@ def test_nps_of_each_score_context_and_scale(steps: Any) -> None:
     assert [told.value(name, "other surveys") for name in names] == [None] * 4
 
 
-def test_nps_counts_in_the_month_of_the_answer(steps: Any) -> None:
-    rows = [
-        *ticket(("01-05", "opened")), answer("nps", 10, 0, 10, "02-01 04:59", ticket_id="t", context="relationship"),
-        answer("nps", 0, 0, 10, "02-01 05:00", survey_id="s", context="relationship", who="anon:cookie"),
-    ]  # fmt: skip
-    told = tell(steps, ("nps", "nps_relationship"), {"": rows}, timezone="America/New_York")
-    for name in ("nps", "nps_relationship"):
-        months = (JANUARY, FEBRUARY, MARCH, None)
-        assert [told.value(name, "", month) for month in months] == [100, -100, None, 0], "null where nobody answered"
-        assert [told.row(name, "", month)["status"] for month in months] == ["final", "final", "provisional", "final"]
-
-
 def test_effort(steps: Any) -> None:
     efforts: dict[str, tuple[Row, str, int]] = {
         "as it is": (answer("ces", 2, 1, 7), "2", 1),
@@ -226,6 +214,11 @@ def test_effort(steps: Any) -> None:
     cases = {case: [row] for case, (row, _, _) in efforts.items()}
     cases["a csat"] = [answer("csat", 1, 1, 7)]
     cases["no number"] = [answer("ces", 1e308, -1e308, 1e308), answer("ces", 1, 1, 7)]
+    cases["several"] = [
+        answer("ces", 1, 1, 7, "01-05"),
+        answer("ces", 2, 1, 7, "01-06"),
+        answer("ces", 7, 1, 7, "02-05", who="bob"),
+    ]
     told = tell(steps, ("ces_mean", "ces_easy_share"), cases)
     for case, (_, effort, easy) in efforts.items():
         row = told.row("ces_mean", case)
@@ -233,16 +226,10 @@ def test_effort(steps: Any) -> None:
         assert told.value("ces_easy_share", case) == easy, case
     assert told.value("ces_mean", "a csat") is None
     assert told.parts("ces_mean", "no number") == told.parts("ces_easy_share", "no number") == (1, 1)
-
-
-def test_the_mean_effort_is_that_of_all_answers(steps: Any) -> None:
-    rows = [
-        answer("ces", 1, 1, 7, "01-05"),
-        answer("ces", 2, 1, 7, "01-06"),
-        answer("ces", 7, 1, 7, "02-05", who="bob"),
-    ]
-    told = tell(steps, "ces_mean", {"": rows})
-    assert [told.value("ces_mean", "", month) for month in (JANUARY, FEBRUARY, MARCH, None)] == [1.5, 7, None, 10 / 3]
+    months = (JANUARY, FEBRUARY, MARCH, None)
+    assert [told.value("ces_mean", "several", m) for m in months] == [1.5, 7, None, 10 / 3], (
+        "of all answers, not of the months"
+    )
 
 
 def test_which_surveys_are_answered(steps: Any) -> None:
@@ -275,22 +262,6 @@ def test_which_surveys_are_answered(steps: Any) -> None:
         case: parts for case, (_, parts) in cases.items()
     }
     assert told.value("response_rate", "never sent") is None
-
-
-def test_a_survey_counts_in_the_month_of_its_first_sending(steps: Any) -> None:
-    rows = [
-        sent("nps", "02-01 04:59", survey_id="s"), sent("nps", "02-03", survey_id="s"), answer("nps", 0, 0, 10, "03-05", survey_id="s"),
-        sent("nps", "02-01 05:00", survey_id="r"),
-    ]  # fmt: skip
-    told = tell(steps, "response_rate", {"": rows}, timezone="America/New_York")
-    months = (JANUARY, FEBRUARY, MARCH, None)
-    assert [told.value("response_rate", "", month) for month in months] == [1, 0, None, 0.5]
-    assert [told.row("response_rate", "", month)["status"] for month in months] == [
-        "final",
-        "final",
-        "provisional",
-        "final",
-    ]
 
 
 # --- tickets -----------------------------------------------------------------------------------------------------------
@@ -393,18 +364,6 @@ def test_how_long_the_unanswered_have_waited(steps: Any) -> None:
         assert told.value("first_response_minutes_km_p50", case) == (61 if case.endswith("61") else None), case
 
 
-def test_a_ticket_counts_in_the_month_of_its_opening_and_its_resolution(steps: Any) -> None:
-    rows = ticket(("02-01 04:59", "opened"), ("02-01 05:29", "agent"), ("03-01 05:00", "resolved"))
-    rows[0]["self_service"] = True
-    told = tell(steps, TICKETS, {"": rows}, timezone="America/New_York")
-    for name, month in (
-        ("first_response_minutes_p50", JANUARY), ("containment_rate", JANUARY), ("resolution_hours_p50", MARCH),
-        ("full_resolution_hours_p50", MARCH), ("reopen_rate", MARCH), ("one_touch_rate", MARCH), ("repeat_contact_rate", MARCH),
-    ):  # fmt: skip
-        values = [told.value(name, "", m) for m in (JANUARY, FEBRUARY, MARCH)]
-        assert [value is not None for value in values] == [month == m for m in (JANUARY, FEBRUARY, MARCH)], name
-
-
 PARIS = Schedule(
     "Europe/Paris",
     (
@@ -459,13 +418,6 @@ def test_working_minutes(working: Any) -> None:
     assert {s: (r["value"], r["n"], r["status"]) for s, r in some.items()} == {
         "mean": (15, 4, "provisional"), "p50": (15, 4, "provisional"), "p90": (27, 4, "provisional"),
     }, "the open one has no value: not 0, and not the time so far"  # fmt: skip
-
-
-def test_without_working_hours_there_are_no_working_minutes(steps: Any) -> None:
-    rows = steps.metrics(
-        ticket(("01-05 09:00", "opened"), ("01-05 10:00", "agent")), AS_OF, "first_response_business_minutes"
-    )
-    assert {(r["value"], r["n"]) for r in rows} == {(None, 0)}
 
 
 def test_the_first_and_the_last_resolution(steps: Any) -> None:
@@ -655,11 +607,49 @@ def test_the_backlog(steps: Any) -> None:
     }
 
 
-def test_the_backlog_of_another_time_zone(steps: Any) -> None:
-    """04:59 and 05:00 on 1 February are before and at the end of January in New York."""
-    rows = ticket(("02-01 04:59", "opened"), name="a") + ticket(("02-01 05:00", "opened"), name="b")
-    told = tell(steps, "backlog", {"": rows}, timezone="America/New_York")
-    assert [told.value("backlog", "", m) for m in (JANUARY, FEBRUARY, MARCH, None)] == [1, 2, 2, 2]
+# --- the month in which something counts ---------------------------------------------------------------------------------
+
+
+def test_months_are_those_of_the_time_zone(steps: Any) -> None:
+    """04:59 and 05:00 on 1 February are the end of January and the beginning of February in New York."""
+    last, first = "02-01 04:59", "02-01 05:00"
+    cases = {
+        "nps": [
+            *ticket(("01-05", "opened")), answer("nps", 10, 0, 10, last, ticket_id="t", context="relationship"),
+            answer("nps", 0, 0, 10, first, survey_id="s", context="relationship", who="anon:cookie"),
+        ],
+        "surveys": [
+            sent("nps", last, survey_id="s"), sent("nps", "02-03", survey_id="s"), answer("nps", 0, 0, 10, "03-05", survey_id="s"),
+            sent("nps", first, survey_id="r"),
+        ],
+        "a ticket": ticket((last, "opened", SELF), ("02-01 05:29", "agent"), ("03-01 05:00", "resolved")),
+        "two tickets": ticket((last, "opened"), name="a") + ticket((first, "opened"), name="b"),
+        "pages": [view(last, load_ms=3000.0), view(first, load_ms=1.0)],
+        "tasks": [
+            use(last, task="x", task_outcome="failed", duration_s=1.0), use(first, task="x", task_outcome="completed", duration_s=2.0),
+        ],
+    }  # fmt: skip
+    told = tell(steps, METRICS, cases, timezone="America/New_York")
+    expected: dict[tuple[str, str], list[float | None]] = {
+        ("nps", "nps"): [100, -100, None, 0], ("nps_relationship", "nps"): [100, -100, None, 0],
+        ("response_rate", "surveys"): [1, 0, None, 0.5],
+        ("first_response_minutes_p50", "a ticket"): [30, None, None, 30], ("containment_rate", "a ticket"): [0, None, None, 0],
+        ("resolution_hours_p50", "a ticket"): [None, None, 672 + 1 / 60, 672 + 1 / 60],
+        ("full_resolution_hours_p50", "a ticket"): [None, None, 672 + 1 / 60, 672 + 1 / 60],
+        ("reopen_rate", "a ticket"): [None, None, 0, 0], ("one_touch_rate", "a ticket"): [None, None, 1, 1],
+        ("repeat_contact_rate", "a ticket"): [None, None, 0, 0], ("backlog", "a ticket"): [1, 1, 0, 0],
+        ("backlog", "two tickets"): [1, 2, 2, 2], ("page_load_ms_p75", "pages"): [3000, 1, None, 2250.25],
+        ("page_slow_share", "pages"): [1, 0, None, 0.5], ("task_seconds_p50", "tasks"): [None, 2, None, 2],
+        ("task_completion_rate", "tasks"): [0, 1, None, 0.5],
+    }  # fmt: skip
+    for (name, case), values in expected.items():
+        found = [told.value(name, case, month) for month in (JANUARY, FEBRUARY, MARCH, None)]
+        assert found == pytest.approx(values), (name, case)
+    for name, case in (("nps", "nps"), ("response_rate", "surveys"), ("page_slow_share", "pages")):
+        statuses = [told.row(name, case, month)["status"] for month in (JANUARY, FEBRUARY, MARCH, None)]
+        assert statuses == ["final", "final", "provisional", "final"], (
+            "a late answer changes January, but no window is open"
+        )
 
 
 # --- pages and tasks ---------------------------------------------------------------------------------------------------
@@ -738,12 +728,14 @@ def by_feature(rows: list[Row], name: str) -> dict[str, list[tuple[int, int]]]:
 
 def test_features(steps: Any) -> None:
     rows = [
-        use("01-05", feature="reports"), use("01-06", feature="reports"), use("02-05", feature="reports"),
-        use("02-06", feature="export"), use("02-07", who="bob", feature="reports"), view("01-07", who="bob"),
+        use("02-01 04:59", feature="reports"), use("02-01 05:00", feature="reports"), use("02-05", feature="reports"),
+        use("02-06", feature="export"), use("02-01 05:00", who="bob", feature="reports"), view("01-07", who="bob"),
         view("02-08", who="cid"), {"type": "ad_view", "at": "2026-01-09", "who": "dan", "clicked": False},
         use("01-05", who="anon:c", feature="reports"), use("02-05", who="anon:c", feature="search"),
     ]  # fmt: skip
-    found = steps.metrics(rows, AS_OF, "adoption_rate", "feature_users_share", shards=2, segments={"case": "country"})
+    found = steps.metrics(
+        rows, AS_OF, "adoption_rate", "feature_users_share", timezone="America/New_York", segments={"case": "country"}
+    )
     assert by_feature(found, "adoption_rate") == {
         "reports": [(1, 2), (1, 3), (0, 0), (2, 3)], "export": [(0, 2), (1, 3), (0, 0), (1, 3)],
     }, "those active; a second use is no first one, and a cookie is nobody"  # fmt: skip
@@ -751,13 +743,6 @@ def test_features(steps: Any) -> None:
         "reports": [(1, 3), (2, 4), (2, 4), (2, 4)], "export": [(0, 3), (1, 4), (1, 4), (1, 4)],
     }, "those ever seen"  # fmt: skip
     assert {r["n"] for r in found if r["metric"] == "adoption_rate" and r["period_start"] == FEBRUARY} == {3}
-
-
-def test_a_first_use_counts_in_the_month_of_the_time_zone(steps: Any) -> None:
-    rows = [use("02-01 04:59"), use("02-01 05:00", who="bob"), view("01-05", who="bob")]
-    found = steps.metrics(rows, AS_OF, "adoption_rate", "feature_users_share", timezone="America/New_York")
-    assert by_feature(found, "adoption_rate") == {"reports": [(1, 2), (1, 1), (0, 0), (2, 2)]}
-    assert by_feature(found, "feature_users_share") == {"reports": [(1, 2), (2, 2), (2, 2), (2, 2)]}
 
 
 # --- random tickets, by a plain reading ----------------------------------------------------------------------------------
@@ -976,8 +961,9 @@ def test_the_segments_add_up_to_all(steps: Any) -> None:
 
 
 def test_no_cut_into_shards_shows(steps: Any) -> None:
-    rows = mixed(7, 20)
-    assert steps.metrics(rows, AS_OF, *METRICS, shards=3) == steps.metrics(rows, AS_OF, *METRICS)
+    """Those of tickets are cut into shards above, by the plain reading."""
+    rows, names = mixed(7, 20), [name for name in METRICS if name not in TICKETS]
+    assert steps.metrics(rows, AS_OF, *names, shards=3) == steps.metrics(rows, AS_OF, *names)
 
 
 def test_before_anything_was_asked_or_opened_there_is_no_value(steps: Any) -> None:

@@ -134,7 +134,7 @@ closings as (
     join firsts as f on c.customer_no = f.customer_no
     where c.event_type = 'account_closed'
 ),
--- The first end in each term: after what began it (a mark that began nothing may itself be the end).
+-- The first end in each term (a mark that began nothing may itself be the end).
 first_ends as (
     select
         t.customer_no,
@@ -151,7 +151,7 @@ first_ends as (
             t.customer_no = c.customer_no
             and t.subscription_id = c.subscription_id
             and t.source is not distinct from c.source
-            and c.event_no >= if(t.begins_term, t.event_no + 1, t.event_no)
+            and c.event_no >= t.event_no
             and (t.next_no is null or c.event_no < t.next_no)
     group by t.customer_no, t.source, t.subscription_id, t.event_no
 ),
