@@ -96,7 +96,9 @@ def _known_metrics(manifest: Manifest) -> dict[str, Metric]:
     try:
         return load_metrics(manifest.settings.get("metrics"))
     except (DictionaryError, OSError) as error:
-        raise UsageError(f"{error}.", "The run's own metrics lie there: correct the file that the message names.") from None
+        raise UsageError(
+            f"{error}.", "The run's own metrics lie there: correct the file that the message names."
+        ) from None
 
 
 def _named(name: str, known: Mapping[str, Metric]) -> Metric:
@@ -163,7 +165,12 @@ def _as_of(manifest: Manifest) -> datetime.datetime:
 
 
 def _explanation(
-    con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, asked: Asked, key: str | None, calendar: Calendar
+    con: duckdb.DuckDBPyConnection,
+    manifest: Manifest,
+    metric: Metric,
+    asked: Asked,
+    key: str | None,
+    calendar: Calendar,
 ) -> MetricExplanation:
     month = _month(asked.period)
     name = asked.metric if asked.metric in metric.published_names else metric.published_names[0]

@@ -33,5 +33,7 @@ def quantile(values: np.ndarray, counts: np.ndarray, share: Fraction) -> Fractio
     seen = np.cumsum(counts)
     place = (int(seen[-1]) - 1) * share
     low = int(place)
-    first, second = (int(values[np.searchsorted(seen, rank, "right")]) for rank in (low, min(low + 1, int(seen[-1]) - 1)))
+    first, second = (
+        int(values[np.searchsorted(seen, rank, "right")]) for rank in (low, min(low + 1, int(seen[-1]) - 1))
+    )
     return Fraction(first) + (place - low) * (second - first)
