@@ -50,11 +50,14 @@ def as_text(explanation: MetricExplanation, limit: int = 200) -> Iterator[str]:
     yield ""
     yield f"Formula      {metric.formula}"
     for row in explanation.published:
-        currency = f" {row['currency']}" if row.get("currency") else ""
+        # of money the currency is the unit
+        unit = " ".join(
+            part for part in ("" if metric.unit == "currency" else metric.unit, row.get("currency")) if part
+        )
         value = "null" if row.get("value") is None else f"{row['value']:.10g}"
         below = f" / {_number(row['denominator'])}" if "denominator" in row else ""
         parts = f"  = {_number(row['numerator'])}{below}" if "numerator" in row else ""
-        yield f"Published    {value} {metric.unit}{currency}{parts}  n {row['n']:,}  {row['status']}"
+        yield f"Published    {value} {unit}".rstrip() + f"{parts}  n {row['n']:,}  {row['status']}"
     for total in explanation.sums:
         currency = f" {total['currency']}" if total.get("currency") else ""
         below = f" / {_number(total['denominator'])}" if metric.shape not in ("count", "sum") else ""

@@ -274,8 +274,8 @@ _TICKETS = Table(
         Column("first_response_at", TIME, "First public reply by an agent after the opening; a bot's reply is none."),
         Column("first_resolved_at", TIME, "First resolution after the opening."),
         Column("last_resolved_at", TIME, "Last resolution."),
-        Column("reopens", WHOLE, "Number of reopenings.", required=True, minimum=0),
-        Column("agent_replies", WHOLE, "Number of public replies by agents.", required=True, minimum=0),
+        Column("reopens", WHOLE, "Number of reopenings, from the opening on.", required=True, minimum=0),
+        Column("agent_replies", WHOLE, "Number of public replies by agents, from the opening on.", required=True, minimum=0),
         Column(
             "first_response_s", WHOLE, "Seconds from opened_at to first_response_at, cut to whole seconds.", minimum=0
         ),

@@ -577,6 +577,27 @@ def numbers_as_text(staged: StagedTables) -> None:
     _cast(staged, "customers", "orders", pa.string())
 
 
+@refused_tables("customer_breaks: customers_agree_with_their_rows")
+def orders_of_one_customer_with_another(staged: StagedTables) -> None:
+    """A customer has an order more and another one an order less: the sum of all is right."""
+    one, two, *_ = (row for row in staged.rows("customers") if row["orders"] > 1)
+    one["orders"] += 1
+    two["orders"] -= 1
+
+
+@refused_tables("customer_breaks: customers_agree_with_their_rows", "metric_sources: metrics_agree_with_customers")
+def a_customer_won_elsewhere(staged: StagedTables) -> None:
+    """The first channel of a customer is one that no touchpoint names."""
+    staged.first("customers", lambda row: row["is_known"] and row["first_channel"])["first_channel"] = "hearsay"
+
+
+@refused_tables("customers: forecasts_are_of_buyers")
+def a_forecast_without_a_model(staged: StagedTables) -> None:
+    """A buyer has p_alive and expected purchases, although the model of purchases was not fitted."""
+    row = staged.first("customers", lambda row: row["is_known"] and row["orders"] > 0)
+    row |= {"p_alive": 0.9, "expected_purchases_12m": 3.0}
+
+
 # ---- sessions
 
 
@@ -637,6 +658,18 @@ def a_journey_lost(staged: StagedTables) -> None:
     staged.rows("journeys").remove(staged.first("journeys", lambda row: row["status"] == "closed"))
 
 
+@refused_tables("customer_breaks: customers_agree_with_their_rows")
+def outcomes_exchanged(staged: StagedTables) -> None:
+    """Two closed journeys of a customer have each other's outcome."""
+    by_customer: dict[str, list[Row]] = {}
+    for row in staged.rows("journeys"):
+        if row["outcome"] is not None:
+            by_customer.setdefault(row["customer_key"], []).append(row)
+    rows = next(rows for rows in by_customer.values() if len({row["outcome"] for row in rows}) > 1)
+    one, two = rows[0], next(row for row in rows if row["outcome"] != rows[0]["outcome"])
+    one["outcome"], two["outcome"] = two["outcome"], one["outcome"]
+
+
 @refused_tables("stage_transitions: mean_is_the_total_divided")
 def a_mean_changed(staged: StagedTables) -> None:
     """The mean duration of a step between stages is doubled."""
@@ -672,7 +705,217 @@ def a_friction_point_lost(staged: StagedTables) -> None:
     staged.rows("friction_points").pop()
 
 
+@refused_tables("entity_breaks: tickets_agree_with_their_events")
+def a_ticket_lost_with_its_count(staged: StagedTables) -> None:
+    """A ticket is left out, and its customer counts one less."""
+    row = staged.rows("tickets").pop()
+    staged.row("customers", customer_key=row["customer_key"])["tickets"] -= 1
+
+
+@refused_tables("entity_breaks: tickets_agree_with_their_events")
+def a_ticket_with_an_event_of_another(staged: StagedTables) -> None:
+    """A ticket names the opening of another one as its own."""
+    one, two, *_ = staged.rows("tickets")
+    one["opened_event_id"] = two["opened_event_id"]
+
+
+@refused_tables("tickets: open_periods_agree")
+def a_ticket_that_is_open_and_was_closed(staged: StagedTables) -> None:
+    """A resolved ticket is open, and its last period has an end."""
+    staged.row("tickets", is_open=False)["is_open"] = True
+
+
+@refused_tables(
+    "entity_breaks: subscriptions_agree_with_their_events", "entity_breaks: subscriptions_agree_with_their_periods"
+)
+def a_subscription_lost(staged: StagedTables) -> None:
+    """A subscription that has ended is left out: its customer was no subscriber any more."""
+    rows = staged.rows("subscriptions")
+    rows.remove(staged.first("subscriptions", lambda row: row["status"] != "active"))
+
+
+@refused_tables("entity_breaks: subscriptions_agree_with_their_periods")
+def a_subscription_at_another_price(staged: StagedTables) -> None:
+    """The MRR of a subscription is a cent more than that of its last period."""
+    staged.row("subscriptions", status="active")["mrr"] += _CENT
+
+
+@refused_tables("entity_breaks: periods_follow_one_another")
+def periods_that_overlap(staged: StagedTables) -> None:
+    """A period of a subscription ends a second after the next one begins."""
+    staged.first("subscription_periods", lambda row: row["ended_by"] == "renewed")["ended_at"] += _SECOND
+
+
+@refused_tables("entity_breaks: periods_follow_one_another")
+def a_period_lost(staged: StagedTables) -> None:
+    """A period in the middle of a subscription is left out, and those after it are numbered anew."""
+    rows = staged.rows("subscription_periods")
+    lost = staged.first("subscription_periods", lambda row: row["period_no"] == 2 and row["ended_by"] == "changed")
+    rows.remove(lost)
+    for row in rows:
+        if row["subscription_id"] == lost["subscription_id"] and row["period_no"] > 2:
+            row["period_no"] -= 1
+
+
+@refused_tables("entity_breaks: periods_agree_with_their_events", "month_breaks: months_agree_with_what_held")
+def a_price_that_nobody_asked(staged: StagedTables) -> None:
+    """The MRR of a subscription and of its only period is twice what its start says."""
+    row = staged.row("subscriptions", status="active")
+    of_it = staged.row("subscription_periods", subscription_id=row["subscription_id"])
+    row["mrr"], of_it["mrr"] = row["mrr"] * 2, of_it["mrr"] * 2
+
+
+# ---- months of customers, and cohorts
+
+
+@refused_tables("month_breaks: months_are_whole")
+def a_month_of_a_customer_lost(staged: StagedTables) -> None:
+    """A month in which nothing happened is left out between two others of a customer."""
+    rows = staged.rows("customer_months")
+    rows.remove(
+        staged.first("customer_months", lambda row: not (row["is_new"] or row["is_active"] or row["is_subscriber"]))
+    )
+
+
+@refused_tables("customer_months: state_agrees_with_itself", "metric_sources: metrics_agree_with_customers")
+def a_subscriber_that_is_told_to_be_none(staged: StagedTables) -> None:
+    """is_subscriber is false in a month with a subscription."""
+    staged.row("customer_months", is_subscriber=True)["is_subscriber"] = False
+
+
+@refused_tables("metric_sources: metrics_agree_with_customers", "month_breaks: months_agree_with_what_held")
+def an_mrr_a_cent_too_high(staged: StagedTables) -> None:
+    """A customer's MRR of a month is a cent too high, in the number and in the list."""
+    row = staged.first("customer_months", lambda row: row["customer_key"] == "c-ivy" and row["mrr"])
+    row["mrr"] += _CENT
+    row["mrr_by_currency"][0]["amount"] += _CENT
+
+
+@refused_tables("metric_sources: metrics_agree_with_customers", "cohort_breaks: cohorts_agree_with_months")
+def an_order_in_another_month(staged: StagedTables) -> None:
+    """A customer's order counts in the month after it was made: all months together are right."""
+    row = staged.first("customer_months", lambda row: row["orders"] == 1)
+    row["orders"] = 0
+    later = next(
+        other for other in staged.rows("customer_months")
+        if other["customer_key"] == row["customer_key"] and other["month"] > row["month"]
+    )  # fmt: skip
+    later["orders"] += 1
+
+
+@refused_tables("month_breaks: months_agree_with_customers")
+def revenue_of_a_month_with_another_customer(staged: StagedTables) -> None:
+    """Two customers have each other's revenue of one month: the month's sum is right."""
+    one = staged.first("customer_months", lambda row: row["revenue"])
+    two = staged.first(
+        "customer_months", lambda row: row["customer_key"] != one["customer_key"] and row["month"] == one["month"]
+    )
+    for name in ("revenue", "revenue_by_currency", "currency"):
+        one[name], two[name] = two[name], one[name]
+
+
+@refused_tables("month_breaks: months_agree_with_what_held")
+def a_stage_of_another_month(staged: StagedTables) -> None:
+    """A customer is in the stage advocacy at the end of a month in which the stages say another one."""
+    staged.row("customer_months", stage="consideration")["stage"] = "advocacy"
+
+
+@refused_tables("cohort_breaks: cohorts_agree_with_months")
+def a_cohort_that_keeps_too_many(staged: StagedTables) -> None:
+    """One customer more of a cohort is active in a later month, in number and share."""
+    row = staged.first("cohorts", lambda row: row["cohort_month"] is not None and row["active"] < row["cohort_size"])
+    row["active"] += 1
+    row["retention"] = row["active"] / row["cohort_size"]
+
+
+@refused_tables("cohort_breaks: cohorts_agree_with_months")
+def cohorts_together_with_the_open_month(staged: StagedTables) -> None:
+    """The row of all cohorts together counts one whose month is not over yet."""
+    row = staged.first("cohorts", lambda row: row["cohort_month"] is None and row["months_since"] == 1)
+    row["cohort_size"] += 1
+    row["retention"] = row["active"] / row["cohort_size"]
+
+
+@refused_tables("cohort_breaks: cells_are_shares")
+def customers_that_came_back_from_churn(staged: StagedTables) -> None:
+    """The survival of a cohort rises from one month to the next."""
+    rows = [row for row in staged.rows("cohorts") if row["survival"] == 1 and row["months_since"] == 0]
+    rows[-1]["survival"] = 0.1
+
+
+# ---- models, and service and loyalty
+
+
+@refused_tables("model_parameters: reason_stands_where_nothing_was_fitted")
+def a_model_without_parameters_or_reason(staged: StagedTables) -> None:
+    """A model that was not fitted does not say why."""
+    staged.row("model_parameters", converged=False)["reason"] = None
+
+
+@refused_tables("service_loyalty: rows_are_whole")
+def a_claim_of_too_few(staged: StagedTables) -> None:
+    """A comparison of fewer than 30 customers claims that service pays."""
+    row = staged.first("service_loyalty", lambda row: row["n"] < 30)
+    row |= {"claim": "better service, more loyalty", "difference": 0.5, "p_value": 0.001, "q_value": 0.01}
+
+
+@refused_tables("service_loyalty: rows_are_whole")
+def a_comparison_that_nobody_sees(staged: StagedTables) -> None:
+    """One of the twelve comparisons is left out, as who looks for a finding leaves out the others."""
+    staged.rows("service_loyalty").pop()
+
+
 # ---- metrics
+
+
+@refused_tables("metric_breaks: metrics_are_whole")
+def a_metric_lost(staged: StagedTables) -> None:
+    """No row of the dictionary's metric csat is there."""
+    rows = staged.rows("lifecycle_metrics")
+    rows[:] = [row for row in rows if row["metric"] != "csat"]
+
+
+@refused_tables("metric_breaks: metrics_are_whole")
+def a_month_of_a_metric_lost(staged: StagedTables) -> None:
+    """A ratio has no row for a month in which there was nothing to divide."""
+    staged.rows("lifecycle_metrics").remove(
+        staged.first(
+            "lifecycle_metrics", lambda row: row["segment"] == "all" and row["period_start"] and row["denominator"] == 0
+        )
+    )
+
+
+@refused_tables("metric_breaks: metrics_add_up")
+def a_segment_too_many(staged: StagedTables) -> None:
+    """Orders of one channel are told twice as many as they were, in the months and over all."""
+    for row in staged.rows("lifecycle_metrics"):
+        if (row["metric"], row["segment"]) == ("orders", "first_channel"):
+            row |= {"numerator": row["numerator"] * 2, "value": row["value"] * 2, "n": row["n"] * 2}
+
+
+@refused_tables("metric_breaks: metrics_add_up")
+def a_total_that_is_a_mean(staged: StagedTables) -> None:
+    """csat over all is that of its best month, numerator and denominator."""
+    rows = [row for row in staged.rows("lifecycle_metrics") if row["metric"] == "csat" and row["segment"] == "all"]
+    best = max((row for row in rows if row["period_start"]), key=lambda row: row["value"] or 0)
+    total = next(row for row in rows if not row["period_start"])
+    total |= {name: best[name] for name in ("numerator", "denominator", "value")}
+
+
+@refused_tables("metric_sources: metrics_agree_with_customers")
+def a_churn_that_was_not(staged: StagedTables) -> None:
+    """Nobody churned, says the churn rate of all, in its months, its reasons and over all."""
+    for row in staged.rows("lifecycle_metrics"):
+        if row["metric"] == "churn_rate" and row["numerator"]:
+            row |= {"numerator": Decimal(0), "value": 0.0}
+
+
+@refused_tables("metric_sources: metrics_agree_with_customers")
+def a_retention_of_all_revenue(staged: StagedTables) -> None:
+    """Net revenue retention is 1 wherever there was revenue to retain, everywhere alike."""
+    for row in staged.rows("lifecycle_metrics"):
+        if row["metric"] == "nrr" and row["denominator"]:
+            row |= {"numerator": row["denominator"], "value": 1.0}
 
 
 @refused_tables("lifecycle_metrics: values_are_numbers")

@@ -2,7 +2,14 @@
 -- tickets, journey_stages; this_run. Grain: one disagreement; rule, customer_key, month, found, expected.
 -- Months begin in the time zone of the settings, which is not known here: what lies within a day of a month's edge is left
 -- out, but not at as-of, where the last month is cut.
-with last_month as (select max(month) as month from customer_months),
+with last_month as (
+    select
+        max(m.month) as month,
+        date_trunc('month', any_value(r.as_of) - interval 1 day)::date as earliest,
+        date_trunc('month', any_value(r.as_of) + interval 1 day)::date as latest
+    from this_run as r
+    left join customer_months as m on true
+),
 -- What holds at a month's end began before `sure_from`, and did not end before `sure_to`; between the two nobody knows.
 edges as (
     select
@@ -45,7 +52,7 @@ whole as (
             as found,
         case
             when c.customer_key is null then 'none: nobody who is known'
-            else 'one for each from that of ' || c.first_seen_at || ' to ' || l.month
+            else 'one for each from that of ' || c.first_seen_at || ' to ' || least(greatest(l.month, l.earliest), l.latest)
         end as expected
     from of_customers as c
     full join of_months as m on c.customer_key = m.customer_key
@@ -55,6 +62,7 @@ whole as (
         or m.customer_key is null
         or m.first_month not between c.earliest_month and c.latest_month
         or m.last_month <> l.month
+        or m.last_month not between l.earliest and l.latest
         or m.n <> date_diff('month', m.first_month, m.last_month) + 1
         or m.news <> 1
         or m.new_month <> m.first_month

@@ -13,7 +13,10 @@ paid as (
     select
         customer_no,
         currency,
-        list({'start': started_at, 'stop': ended_at, 'start_id': start_event_id, 'stop_id': end_event_id} order by started_at, start_event_id) as periods
+        list(
+            {'start': started_at, 'stop': ended_at, 'start_id': start_event_id, 'stop_id': end_event_id}
+            order by started_at, start_event_id
+        ) as periods
     from subscription_periods
     where mrr > 0
     group by customer_no, currency
@@ -28,7 +31,9 @@ select
     (m.opening > 0 and m.closing > 0 and d.month is not null)::int as pending,
     list_concat(
         [x.start_id for x in p.periods if x.start < t.begins and (x.stop is null or x.stop >= t.begins)],
-        list_sort(list_distinct([x.stop_id for x in p.periods if x.stop >= t.begins and x.stop < t.edge and x.stop_id is not null]))
+        list_sort(list_distinct([
+            x.stop_id for x in p.periods if x.stop >= t.begins and x.stop < t.edge and x.stop_id is not null
+        ]))
     ) as numerator_events
 from mrr as m
 join months as t on m.month = t.month

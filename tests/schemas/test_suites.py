@@ -52,7 +52,13 @@ WEB = {"source": "web", "anonymous_id": "d-1", "customer_id": "c-1"}
 DESK = {"source": "desk", "customer_id": "c-1", "ticket_id": "t-1"}
 BILLING = {"source": "billing", "customer_id": "c-1", "email": "ann@example.com", "subscription_id": "sub-1"}
 CAFE = {"source": "web", "anonymous_id": "d-9", "identity_rule": "anonymous_id"}
-NAMELESS = {**CAFE, "event_type": "purchase", "order_id": "0000", "opens_order": True, "ignored_identifiers": '{"order_id":"0000"}'}
+NAMELESS = {
+    **CAFE,
+    "event_type": "purchase",
+    "order_id": "0000",
+    "opens_order": True,
+    "ignored_identifiers": '{"order_id":"0000"}',
+}
 TERMS = {"amount": "10", "currency": "EUR", "period_months": 1}
 FREE = {"subscription_id": "sub-2", "plan": "free", "amount": "0", "period_months": 12}
 TOUCHPOINTS = [
@@ -148,10 +154,15 @@ def metric_rows() -> Iterator[dict[str, Any]]:
             if not metric.by_dimension_only:
                 currencies = sorted({currency for _, currency in both}, key=str)
                 yield from rows_of_metric(metric, name, "all", None, both, currencies or [None])
-            for segment, values in (("first_channel", {"search": own, "(none)": cafes}), ("plan", {"basic": own, "(none)": cafes})):
+            for segment, values in (
+                ("first_channel", {"search": own, "(none)": cafes}),
+                ("plan", {"basic": own, "(none)": cafes}),
+            ):
                 for value, parts in values.items():
                     if parts:
-                        yield from rows_of_metric(metric, name, segment, value, parts, sorted({c for _, c in parts}, key=str))
+                        yield from rows_of_metric(
+                            metric, name, segment, value, parts, sorted({c for _, c in parts}, key=str)
+                        )
             for dimension in metric.dimensions[:1] if name == "churn_events" else ():
                 yield from rows_of_metric(metric, name, dimension, "too dear", own, [None])
 

@@ -430,18 +430,19 @@ def test_a_customer_who_changes_the_currency_leaves_in_one_and_is_new_in_the_oth
     found = run(steps, {"c": rows}, "2026-03-31", "mrr", *MOVEMENTS, "nrr", "mrr_churn_rate", "churn_rate")
     periods = (JANUARY, FEBRUARY, MARCH, None)
     moved = {
-        (metric, currency)
-        for metric, segment, *_, currency in found.rows
-        if segment == "all" and currency and "mrr" in metric
+        (metric, currency): found.amounts(metric, None, *periods, currency=currency)
+        for metric in ("mrr", *MOVEMENTS)
+        for currency in ("EUR", "CHF")
     }
-    moved.remove(("mrr_churn_rate", "EUR"))
-    moved.remove(("mrr_churn_rate", "CHF"))
-    assert {key: found.amounts(key[0], None, *periods, currency=key[1]) for key in moved} == {
+    nothing = [0, 0, 0, 0]
+    assert moved == {
         ("mrr", "EUR"): [30, 0, 50, 50], ("mrr", "CHF"): [0, 40, 0, 0],
         ("mrr_new", "EUR"): [30, 0, 0, 30], ("mrr_new", "CHF"): [0, 40, 0, 40],
         ("mrr_churned", "EUR"): [0, 30, 0, 30], ("mrr_churned", "CHF"): [0, 0, 40, 40],
-        ("mrr_reactivation", "EUR"): [0, 0, 50, 50],
-    }  # fmt: skip
+        ("mrr_reactivation", "EUR"): [0, 0, 50, 50], ("mrr_reactivation", "CHF"): nothing,
+        ("mrr_expansion", "EUR"): nothing, ("mrr_expansion", "CHF"): nothing,
+        ("mrr_contraction", "EUR"): nothing, ("mrr_contraction", "CHF"): nothing,
+    }, "and a movement that nobody made is 0 in each currency"  # fmt: skip
     assert found.parts("mrr_churn_rate", None, FEBRUARY, MARCH, currency="EUR") == [(0, 30), (0, 0)], (
         "the subscription goes on"
     )
