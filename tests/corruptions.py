@@ -760,7 +760,7 @@ def a_period_lost(staged: StagedTables) -> None:
 @refused_tables("entity_breaks: periods_agree_with_their_events", "month_breaks: months_agree_with_what_held")
 def a_price_that_nobody_asked(staged: StagedTables) -> None:
     """The MRR of a subscription and of its only period is twice what its start says."""
-    row = staged.row("subscriptions", status="active")
+    row = staged.row("subscriptions", status="active", customer_key="c-ivy")
     of_it = staged.row("subscription_periods", subscription_id=row["subscription_id"])
     row["mrr"], of_it["mrr"] = row["mrr"] * 2, of_it["mrr"] * 2
 

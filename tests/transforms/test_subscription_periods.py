@@ -438,11 +438,7 @@ def hold_with_subscription(found: list[Row], subscription: Row, life: Sequence[R
     assert subscription["started_at"] == found[0]["started_at"]
     assert (subscription["ended_at"], subscription["status"]) == (last["ended_at"], last["ended_by"] or "active")
     assert (subscription["term_ends_at"], subscription["auto_renews"]) == (last["term_ends_at"], last["auto_renews"])
-    if last["term_ends_at"] is not None or last["auto_renews"]:  # subscriptions.sql loses the reason of the others
-        assert (subscription["cancelled_reason"], subscription["is_voluntary"]) == (
-            last["reason"],
-            last["is_voluntary"],
-        )
+    assert (subscription["cancelled_reason"], subscription["is_voluntary"]) == (last["reason"], last["is_voluntary"])
     known = {row["start_event_id"] for row in found}
     changed_after_the_end = any(
         row["type"] == "subscription_changed" and row["event_id"] not in known and row["at"] >= last["started_at"]

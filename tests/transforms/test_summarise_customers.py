@@ -18,7 +18,8 @@ def utc(*parts: int) -> datetime.datetime:
 
 def customers(steps: Any, rows: list[Row], as_of: str = AS_OF) -> dict[str, Row]:
     table = steps.customers(rows, as_of)["customers"]
-    assert set(steps.tables["customers"].schema.names) <= set(table.column_names)
+    forecasts = {"p_alive", "expected_purchases_12m", "clv_predicted"}  # come once all shards have been looked at
+    assert set(steps.tables["customers"].schema.names) - forecasts <= set(table.column_names)
     return {row["customer_key"]: row for row in table.to_pylist()}
 
 
@@ -35,7 +36,8 @@ def test_everything_of_one_customer(steps: Any) -> None:
     ]
     assert customers(steps, rows)["ann"] == {
         "customer_key": "ann", "is_known": True, "first_seen_at": utc(2026, 10, 1, 10),
-        "last_seen_at": utc(2026, 11, 4, 1), "first_channel": "search", "current_stage": "service", "touchpoints": 8,
+        "last_seen_at": utc(2026, 11, 4, 1), "first_channel": "search", "plan": None, "current_stage": "service",
+        "touchpoints": 8,
         "sessions": 3, "journeys": 3, "friction_points": 1, "tickets": 1, "orders": 2,
         "first_order_at": utc(2026, 10, 2, 10, 10), "last_order_at": utc(2026, 11, 2, 10), "revenue": Decimal("31.0000"),
         "currency": "EUR", "revenue_by_currency": [{"currency": "EUR", "amount": Decimal("31.0000")}],

@@ -112,9 +112,13 @@ ended as (
         t.*,
         f.reason,
         f.voluntary,
-        not t.auto_renews
-        and t.term_ends_at + interval 7 days <= $as_of
-        and (f.at is null or f.at > t.term_ends_at) as is_expired,
+        -- without a term there is nothing to run out
+        coalesce(
+            not t.auto_renews
+            and t.term_ends_at + interval 7 days <= $as_of
+            and (f.at is null or f.at > t.term_ends_at),
+            false
+        ) as is_expired,
         f.at as end_event_at,
         f.status as end_event_status,
         f.is_own as end_event_is_own
