@@ -179,7 +179,7 @@ def _explanation(
     if not published:
         raise UsageError(*_not_there(con, name, month, cut))
     contributions = _contributions(con, manifest, metric, month, cut, calendar)
-    sums = _sums(metric, contributions)
+    sums = _sums(metric, contributions, [row.get("currency") for row in published])
     return MetricExplanation(
         run={"run_id": manifest.run_id, "as_of": calendar.as_of},
         asked=asked,
@@ -296,15 +296,20 @@ def _of_cut(
     return f"coalesce({expression}, {text(_NO_VALUE)}) = {wanted}"
 
 
-def _sums(metric: Metric, contributions: Sequence[Row]) -> tuple[Row, ...]:
-    """What the contributions add up to, by currency; a row without one is added to each."""
-    found: dict[str | None, Row] = {}
+def _sums(metric: Metric, contributions: Sequence[Row], currencies: Sequence[str | None]) -> tuple[Row, ...]:
+    """What the contributions add up to, in each currency that is published; a row without one is added to each."""
+    found: dict[str | None, Row] = {
+        currency: {"currency": currency, "numerator": Decimal(0), "denominator": Decimal(0), "n": 0}
+        for currency in currencies
+        if currency is not None
+    }
     for row in contributions:
         currency = row.get("currency")
         total = found.setdefault(
             currency, {"currency": currency, "numerator": Decimal(0), "denominator": Decimal(0), "n": 0}
         )
         if metric.shape == "distribution":
+            total["n_with_open"] = total.get("n_with_open", 0) + 1
             if not row.get("is_open"):
                 total["numerator"] += row["value"]
                 total["denominator"] += 1
@@ -331,7 +336,8 @@ def _agree(metric: Metric, published: Sequence[Row], sums: Sequence[Row]) -> boo
         for name in ("numerator", "denominator"):
             if row.get(name) is not None and Decimal(row[name]) != Decimal(found[name]):
                 return False
-        if row.get("numerator") is None and not row["metric"].endswith("_km_p50") and row["n"] != found["n"]:
+        counted = "n_with_open" if row["metric"].endswith("_km_p50") else "n"
+        if row.get("numerator") is None and row["n"] != found.get(counted, 0):
             return False
     return True
 

@@ -63,11 +63,17 @@ def as_text(explanation: MetricExplanation, limit: int = 200) -> Iterator[str]:
         below = f" / {_number(total['denominator'])}" if metric.shape not in ("count", "sum") else ""
         yield f"Added up     {_number(total['numerator'])}{below}{currency}"
     if explanation.agree is not None:
-        yield (
-            "             the parts below add up to what is published"
-            if explanation.agree
-            else ("             THE PARTS BELOW DO NOT ADD UP to what is published: please report it")
+        # Of a quantile there is no sum; what can be held against it is how many values it is of.
+        quantile = metric.shape == "distribution" and not asked.metric.endswith("_mean")
+        yes = (
+            "the parts below are as many as are published"
+            if quantile
+            else "the parts below add up to what is published"
         )
+        no = "THE PARTS BELOW DO NOT ADD UP to what is published: please report it"
+        yield f"             {yes if explanation.agree else no}"
+    elif asked.customer:
+        yield "             of this customer alone; the published number is of all"
     for side in ("numerator", "denominator"):
         parts_of = [row for row in explanation.contributions if _counts(metric, row, side)]
         if not parts_of:

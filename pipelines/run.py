@@ -65,7 +65,12 @@ _COUNTED = (
     "quarantined", "after_as_of", "excluded",
 )  # fmt: skip
 #: Steps that run SQL of the user's, and the setting that holds or names it.
-_OWN_SQL = {"Validate": "exclude", "AssignStages": "stages", "FindFriction": "friction", "Measure": "metrics"}
+_OWN_SQL = {
+    "Validate": ("exclude",),
+    "AssignStages": ("stages",),
+    "FindFriction": ("friction",),
+    "MeasureShards": ("metrics", "segments"),
+}
 
 
 @dataclass(frozen=True)
@@ -353,11 +358,12 @@ def _mendable(text: str, settings: Settings) -> UsageError | None:
     if disk := re.search(r"\[Errno \d+\] ([^\n]*?)\s*(\[while running|$)", text):
         return UsageError(f"The run broke off: {disk[1]}.", "Check the disk and the rights of --output.")
     sql = re.search(r"((?:[A-Z]\w* )+Error: .*?|gives \d+ rows .*?)\s*\[while running '(\w+)", text, re.DOTALL)
-    setting = _OWN_SQL.get(sql[2], "") if sql else ""
-    if sql and getattr(settings, setting, None):
+    given = [name for name in _OWN_SQL.get(sql[2], ()) if getattr(settings, name)] if sql else []
+    if sql and given:
         reason = " ".join(sql[1].split())
+        named = " or ".join(f"`{name}`, {getattr(settings, name)}," for name in given)
         return UsageError(
-            f"SQL of the setting `{setting}`, {getattr(settings, setting)}, fails on the data: {reason}.",
+            f"SQL of the setting {named} fails on the data: {reason}.",
             "Correct it; where a cast fails, try_cast gives a null.",
         )
     return None

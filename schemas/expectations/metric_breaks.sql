@@ -195,6 +195,20 @@ where
         else c.months not in (0, s.n)  -- of the user's own, those of a lifetime have no months
     end
 union all
+-- the month of as-of is not over
+select
+    'metrics_are_whole',
+    l.metric,
+    l.period_start,
+    l.segment,
+    l.segment_value,
+    l.currency,
+    l.status,
+    'provisional'
+from lifecycle_metrics as l
+join span as s on l.period_start = s.last_month
+where l.status <> 'provisional'
+union all
 select
     'metrics_add_up',
     c.metric,

@@ -1,8 +1,14 @@
--- Metrics against the customers and months that they are sums of. Input: lifecycle_metrics, customer_months, customers, tallies.
--- Grain: one metric, month (null: over all), segment, its value and currency; numerator and denominator of both sides, null
--- where they are not compared.
+-- Metrics against the customers, months and tickets that they are sums of. Input: lifecycle_metrics, customer_months, customers,
+-- tickets, tallies. Grain: one metric, month (null: over all), segment, its value and currency; numerator and denominator of
+-- both sides, null where they are not compared.
 -- A tally `replaced_metric` (code: its name) leaves out a metric that the user defines in their own way.
-with compared as (
+with replaced as (
+    select t.code || s.statistic as metric
+    from tallies as t
+    cross join (select unnest(['', '_mean']) as statistic) as s
+    where t.name = 'replaced_metric'
+),
+compared as (
     select *
     from (
         values
@@ -12,7 +18,7 @@ with compared as (
             ('mrr_expansion', true, false), ('mrr_contraction', true, false), ('mrr_churned', true, false), ('nrr', true, true),
             ('grr', true, true)
     ) as of_metrics(metric, has_numerator, has_denominator)
-    where metric not in (select code from tallies where name = 'replaced_metric')
+    where metric not in (select metric from replaced)
 ),
 last_month as (select max(month) as month from customer_months),
 -- What customers paid at a month's end, and at the end of the month before.
@@ -118,6 +124,40 @@ told as (
     where segment = 'all' and period_kind = 'month' and metric in (select metric from compared)
     window by_month as (partition by metric, currency order by period_start)
 ),
+-- Over all, in all currencies together: each customer's forecast counts in one of them.
+told_over_all as (
+    select metric, sum(numerator) as numerator, sum(denominator) as denominator
+    from lifecycle_metrics
+    where segment = 'all' and period_kind = 'all'
+    group by metric
+),
+there_over_all as (
+    select 'active_customers' as metric, count(distinct customer_key)::decimal(38, 4) as numerator, null::bigint as denominator
+    from customer_months
+    where is_active
+    union all
+    select 'purchase_frequency', sum(orders), count(*) filter (where orders > 0) from customers where is_known
+    union all
+    select 'repurchase_rate', count(*) filter (where orders > 1), count(*) filter (where orders > 0) from customers where is_known
+    union all
+    select 'clv_predicted', sum(clv_predicted), count(clv_predicted) from customers
+    union all
+    select 'first_response_minutes_mean', sum(first_response_s), count(first_response_s) from tickets
+    union all
+    select 'first_response_business_minutes_mean', sum(first_response_business_s), count(first_response_business_s) from tickets
+    union all
+    select 'resolution_hours_mean', sum(resolution_s), count(resolution_s) from tickets
+    union all
+    select 'full_resolution_hours_mean', sum(full_resolution_s), count(*) from tickets where not is_open
+    union all
+    select 'reopen_rate', count(*) filter (where reopens > 0), count(*) from tickets where first_resolved_at is not null
+    union all
+    select 'one_touch_rate', count(*) filter (where agent_replies <= 1 and reopens = 0), count(*)
+    from tickets
+    where first_resolved_at is not null
+    union all
+    select 'backlog', count(*) filter (where is_open), null from tickets
+),
 told_by as (
     select segment, segment_value, numerator
     from lifecycle_metrics
@@ -157,3 +197,9 @@ full join there_by as h on t.segment = h.segment and t.segment_value = h.segment
 where
     coalesce(t.segment, h.segment) in (select segment from lifecycle_metrics)
     and 'new_customers' in (select metric from compared)
+union all
+select h.metric, null, 'all', null, null, coalesce(t.numerator, 0), if(h.denominator is null, null, coalesce(t.denominator, 0)),
+    coalesce(h.numerator, 0), h.denominator
+from there_over_all as h
+left join told_over_all as t on h.metric = t.metric
+where h.metric not in (select metric from replaced)

@@ -135,8 +135,13 @@ SEARCH: dict[str, dict[tuple[str | None, str | None], Parts]] = {
     "grr": {(FEB, "EUR"): (0, 10, 1)},
     "csat": {(FEB, None): (2, 3, 3)},
     "nps": {(FEB, None): (-5, 11, 11)},
-    "first_response_minutes_mean": {(JAN, None): (3630, 1, 1), (FEB, None): (3570, 2, 2)},
+    "first_response_minutes_mean": {(JAN, None): (3630, 1, 1)},
     "first_response_minutes_p50": {(JAN, None): (0, None, 1)},
+    "resolution_hours_mean": {(JAN, None): (10_800, 1, 1)},
+    "full_resolution_hours_mean": {(JAN, None): (10_800, 1, 1)},
+    "reopen_rate": {(JAN, None): (0, 1, 1)},
+    "one_touch_rate": {(JAN, None): (1, 1, 1)},
+    "repurchase_rate": {(JAN, None): (0, 1, 1), (FEB, None): (0, 1, 1)},
 }  # fmt: skip
 CAFES: dict[str, dict[tuple[str | None, str | None], Parts]] = {
     "orders": {(FEB, None): (2, None, 2)},
@@ -191,7 +196,7 @@ def rows_of_metric(metric: Metric, name: str, segment: str, value: str | None, p
                 "metric": name, "unit": metric.unit, "period_kind": "month" if start else "all", "period_start": start,
                 "period_end": {JAN: FEB, FEB: "2026-03-01", None: None}[start], "segment": segment, "segment_value": value,
                 "numerator": None if above is None else str(above), "denominator": None if below is None else str(below),
-                "value": figure, "n": n, "currency": currency, "method": "exact", "status": "final",
+                "value": figure, "n": n, "currency": currency, "method": "exact", "status": "provisional" if start == FEB else "final",
             }  # fmt: skip
 
 
@@ -446,7 +451,7 @@ def test_a_right_run_passes(run: duckdb.DuckDBPyConnection) -> None:
     # Not because there is nothing to look at: each table has rows, and the measures that compare have some.
     assert all(run.execute(f"select count(*) from {name}").fetchone()[0] for name in AUDITED)
     for name in ("accounting", "revenue_sums", "quarantine_shares", "run_measures_now", "source_volumes",
-                 "source_freshness", "touchpoint_nulls"):  # fmt: skip
+                 "source_freshness", "touchpoint_nulls", "metric_sources"):  # fmt: skip
         assert run.execute(f"select count(*) from {name}").fetchone()[0], name
 
 
@@ -697,6 +702,7 @@ WRONG = [
     ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where period_start = date '2026-02-01'"),
     ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics where period_start = date '2026-01-01'"),
     ("metric_breaks", "metrics_are_whole", "delete from lifecycle_metrics"),
+    ("metric_breaks", "metrics_are_whole", "update lifecycle_metrics set status = 'final' where metric = 'aov'"),
     ("metric_breaks", "metrics_are_whole", "update lifecycle_metrics set period_start = period_start + interval 1 month"),
     ("metric_breaks", "metrics_are_whole", "insert into lifecycle_metrics select * replace ('own_metric' as metric) from lifecycle_metrics where metric = 'aov' and (period_start is null or period_start = date '2026-01-01')"),
     ("metric_breaks", "metrics_are_whole", "insert into lifecycle_metrics select * replace (date '2026-01-01' as period_start, 'month' as period_kind) from lifecycle_metrics where metric = 'clv_simple'"),
@@ -728,6 +734,14 @@ WRONG = [
     ("metric_sources", "metrics_agree_with_customers", "delete from customer_months"),
     ("metric_sources", "metrics_agree_with_customers", "update lifecycle_metrics set segment_value = 'mail' where metric = 'new_customers' and segment = 'first_channel'"),
     ("metric_sources", "metrics_agree_with_customers", "update customers set plan = 'pro' where is_known"),
+    ("metric_sources", "metrics_agree_with_customers", "update customers set clv_predicted = 5 where is_known"),
+    *(("metric_sources", "metrics_agree_with_customers", f"update lifecycle_metrics set numerator = numerator + 1 where metric = '{name}' and period_kind = 'all'")
+      for name in (
+          "active_customers", "purchase_frequency", "repurchase_rate", "clv_predicted", "first_response_minutes_mean",
+          "first_response_business_minutes_mean", "resolution_hours_mean", "full_resolution_hours_mean", "reopen_rate", "one_touch_rate",
+          "backlog")),
+    *(("metric_sources", "metrics_agree_with_customers", f"update lifecycle_metrics set denominator = denominator + 1 where metric = '{name}' and period_kind = 'all'")
+      for name in ("clv_predicted", "first_response_minutes_mean", "one_touch_rate")),
     ("month_breaks", "months_are_whole", "delete from customer_months"),
     ("month_breaks", "months_are_whole", "delete from customer_months where is_new"),
     ("month_breaks", "months_are_whole", "delete from customer_months where not is_new"),
@@ -863,11 +877,31 @@ def test_a_missing_field_is_named(run: duckdb.DuckDBPyConnection) -> None:
 # --- measures --------------------------------------------------------------------------------------------------------
 
 
+def test_the_metrics_that_must_be_there_are_those_of_the_dictionary(run: duckdb.DuckDBPyConnection) -> None:
+    listed = measures()["metric_breaks"].split("ours as (")[0].rstrip().rstrip(",")
+    found = run.execute(f"{listed} select metric, over_all, is_of_everyone from shipped").fetchall()
+    over_all = {name: "last" if m.accumulates else m.over_all for m in METRICS.values() for name in m.published_names}
+    everyone = {name: not m.by_dimension_only for m in METRICS.values() for name in m.published_names}
+    assert sorted(found) == [(name, over_all[name], everyone[name]) for name in sorted(over_all)]
+    assert [m.name for m in METRICS.values() if m.shape == "lifetime"] == ["clv_simple"], (
+        "named there as without months"
+    )
+
+
+def test_metrics_of_the_users_own_are_whole_too(run: duckdb.DuckDBPyConnection) -> None:
+    """Nobody knows how one adds up over its months; but it has all of them, or as a lifetime none."""
+    own = "insert into lifecycle_metrics select * replace ('own_' || metric as metric) from lifecycle_metrics where metric"
+    run.execute(f"{own} in ('revenue', 'clv_simple', 'active_customers')")
+    assert broken(run) == {}
+
+
 def test_a_metric_that_the_user_replaced_is_left_out(run: duckdb.DuckDBPyConnection) -> None:
     run.execute(
-        "insert into tallies values ('replaced_metric', '', 'revenue', 1), ('replaced_metric', '', 'orders', 1)"
+        "insert into tallies values ('replaced_metric', '', 'revenue', 1), ('replaced_metric', '', 'orders', 1), "
+        "('replaced_metric', '', 'mrr', 1), ('replaced_metric', '', 'first_response_minutes', 1)"
     )
-    run.execute("update lifecycle_metrics set numerator = 1, value = 1 where metric in ('revenue', 'orders')")
+    run.execute("update lifecycle_metrics set numerator = 1, value = 1 where metric in ('revenue', 'orders', 'mrr')")
+    run.execute("delete from lifecycle_metrics where metric like 'first_response_minutes%'")
     assert broken(run) == {}
     assert run.execute("select distinct place from revenue_sums order by all").fetchall() == [
         ("customers",),
