@@ -93,8 +93,9 @@ def test_metrics_and_friction_are_explained() -> None:
     listed = type_in("metrics").stdout
     assert "\nrevenue " in listed and "\nslow_page " in listed
     told = type_in("metrics", "revenue").stdout
-    for label in ("formula", "unit", "anchor", "exclusions", "example"):
+    for label in ("formula", "unit", "anchor", "exclusions"):
         assert f"\n{label} " in told
+    assert "\nExample\n" in told and "\n  event_type  " in told and "\n  all, EUR: " in told
     assert type_in("metrics", "first_response_minutes_p50").stdout.startswith("name         first_response_minutes\n")
     assert "slow_ms = " in type_in("metrics", "slow_page").stdout
 

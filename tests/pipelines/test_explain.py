@@ -628,7 +628,7 @@ def test_the_command(lake: str) -> None:
     ("args", "says"),
     [
         (["--lake", "/nowhere", "c-1"], "There is no published run in /nowhere."),
-        (["--lake", "/nowhere"], "Missing argument 'CUSTOMER'"),
+        (["--lake", "/nowhere"], "Name a customer, or a metric with --metric"),
         (["c-1"], "Missing option '--lake'"),
         (["--lake", "/nowhere", "c-1", "--limit", "-1"], "-1 is not in the range"),
         (["--lake", "/nowhere", "c-1", "--format", "xml"], "'xml' is not one of"),
