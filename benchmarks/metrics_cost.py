@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cpu_without, wall_without = cost_of("without", inputs)
         shares.append(cpu / cpu_without - 1)
         print(
-            f"{pair:>4} {cpu:>9.1f}s {cpu_without:>9.1f}s {shares[-1]:>8.0%}   {wall:>9.1f}s {wall_without:>9.1f}s", flush=True
+            f"{pair:>4} {cpu:>9.1f}s {cpu_without:>9.1f}s {shares[-1]:>8.0%}   {wall:>9.1f}s {wall_without:>9.1f}s",
+            flush=True,
         )
     print(f"The numbers cost {min(shares):.0%} to {max(shares):.0%} on top (aim: {_AIM:.0%}).")
     return 0

@@ -275,7 +275,9 @@ _TICKETS = Table(
         Column("first_resolved_at", TIME, "First resolution after the opening."),
         Column("last_resolved_at", TIME, "Last resolution."),
         Column("reopens", WHOLE, "Number of reopenings, from the opening on.", required=True, minimum=0),
-        Column("agent_replies", WHOLE, "Number of public replies by agents, from the opening on.", required=True, minimum=0),
+        Column(
+            "agent_replies", WHOLE, "Number of public replies by agents, from the opening on.", required=True, minimum=0
+        ),
         Column(
             "first_response_s", WHOLE, "Seconds from opened_at to first_response_at, cut to whole seconds.", minimum=0
         ),

@@ -85,7 +85,8 @@ def test_the_examples_of_the_dictionary_are_explained(tmp_path: Path) -> None:
     numbers = {"amount", "quantity", "score", "scale_min", "scale_max", "period_months"}
     file.write_text(
         "".join(
-            json.dumps({k: float(v) if k in numbers else v for k, v in event.items()}) + "\n" for event in events(metric, "x.")
+            json.dumps({k: float(v) if k in numbers else v for k, v in event.items()}) + "\n"
+            for event in events(metric, "x.")
         )
     )
     (tmp_path / "settings.toml").write_text(EXAMPLE_SETTINGS)
@@ -106,7 +107,10 @@ def test_of_one_customer(lake: str) -> None:
 
 
 def test_by_identifier_and_in_text(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status_of(["explain", "--lake", lake, "--metric", "churn_rate", "--period", "2026-01", "--customer", "c-ben"]) == 0
+    assert (
+        status_of(["explain", "--lake", lake, "--metric", "churn_rate", "--period", "2026-01", "--customer", "c-ben"])
+        == 0
+    )
     text = capsys.readouterr().out
     assert "churn_rate, 2026-01, customer c-ben" in text
     assert "2026-01-31T12:00:00Z  cancellation  ben-12" in text
@@ -141,7 +145,10 @@ def test_json_has_all_of_it(lake: str, capsys: pytest.CaptureFixture[str]) -> No
         (["--metric", "zzz"], ("There is no metric zzz.", "parcours metrics lists them")),
         (["--metric", "mrr", "--period", "2026-13"], ("2026-13 is no period.", "Write a month as 2026-02, or all.")),
         (["--metric", "mrr", "--period", "2031-01"], ("The run has no mrr of 2031-01.", "2025-10 to 2026-03")),
-        (["--metric", "orders", "--segment", "first_channel=nope"], ("first_channel = nope", "first_channel=paid_search")),
+        (
+            ["--metric", "orders", "--segment", "first_channel=nope"],
+            ("first_channel = nope", "first_channel=paid_search"),
+        ),
         (["--metric", "orders", "--segment", "plan"], ("--segment plan is not NAME=VALUE",)),
         (["--metric", "conversion_rate"], ("is told by stage only", "--segment stage=awareness")),
         (["--metric", "orders", "--customer", "nobody"], ("nobody",)),

@@ -162,7 +162,11 @@ def test_a_lake_without_a_published_run(tmp_path: Path) -> None:
 def test_an_unknown_table_names_those_there_are(lake: Lake) -> None:
     said = refusal(lake, "select * from touchpoint")
     assert "Table with name touchpoint does not exist" in said
-    assert "mend: The tables are: audit_results, cohorts, " in said and ", touchpoints.\n" in said and "duckdb_" not in said
+    assert (
+        "mend: The tables are: audit_results, cohorts, " in said
+        and ", touchpoints.\n" in said
+        and "duckdb_" not in said
+    )
 
 
 @pytest.mark.parametrize(

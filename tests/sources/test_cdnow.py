@@ -40,7 +40,9 @@ def run(
         writer = csv.writer(out)
         writer.writerow(["event_id", "event_type", "occurred_at", "customer_id", "order_id", "amount", "currency"])
         for number, (customer, day, dollars) in enumerate(purchases):
-            writer.writerow([f"e{number}", "purchase", f"{day}T12:00:00Z", f"c{customer}", f"o{number}", dollars, "USD"])
+            writer.writerow(
+                [f"e{number}", "purchase", f"{day}T12:00:00Z", f"c{customer}", f"o{number}", dollars, "USD"]
+            )
     return published(str(file), as_of=AS_OF)
 
 
@@ -62,7 +64,9 @@ def test_bg_nbd(run: duckdb.DuckDBPyConnection) -> None:
     """Table 2 of the paper."""
     found = parameters(run, "bg_nbd")
     assert found == pytest.approx({"r": 0.2426, "alpha": 4.4136, "a": 0.7929, "b": 2.4259}, abs=6e-5)
-    [(likelihood, n)] = run.sql("select distinct log_likelihood, n from model_parameters where model = 'bg_nbd'").fetchall()
+    [(likelihood, n)] = run.sql(
+        "select distinct log_likelihood, n from model_parameters where model = 'bg_nbd'"
+    ).fetchall()
     assert (likelihood, n) == (pytest.approx(-9582.429, abs=0.01), 2357)
 
 
@@ -102,7 +106,9 @@ def test_each_customer_is_valued(
 
 
 def test_the_mean_value_is_the_metric(run: duckdb.DuckDBPyConnection) -> None:
-    [(total, n, mean)] = run.sql("select sum(clv_predicted), count(clv_predicted), avg(clv_predicted) from customers").fetchall()
+    [(total, n, mean)] = run.sql(
+        "select sum(clv_predicted), count(clv_predicted), avg(clv_predicted) from customers"
+    ).fetchall()
     [(numerator, denominator, value)] = run.sql("""
         select numerator, denominator, value from lifecycle_metrics
         where metric = 'clv_predicted' and period_kind = 'all' and segment = 'all'
