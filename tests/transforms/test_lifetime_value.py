@@ -68,21 +68,23 @@ def test_money_in_two_currencies_is_of_neither(steps: Any) -> None:
     assert (found["x"], found["currency"]) == (1, None)
 
 
-def made(count: int, seed: int = 1, leave_at_once: float = 0.0) -> pa.Table:
-    """Histories of `count` customers from the model itself, as purchase_histories gives them."""
+def made(count: int, seed: int = 1, may_leave_at_once: bool = False) -> pa.Table:
+    """Histories of `count` customers from BG/NBD itself (or MBG/NBD), as purchase_histories gives them."""
     random = np.random.default_rng(seed)
     age = random.integers(200, 700, count)
     rate = random.gamma(0.8, 1 / 60, count) + 1e-4
+    # A chance of its own for each: one for all would leave a and b without bounds.
+    stops = random.beta(1, 3, count)
     rows = []
     for number in range(count):
         at, days = 0.0, []
-        leaves = leave_at_once > 0 and random.random() < leave_at_once
+        leaves = may_leave_at_once and random.random() < stops[number]
         while not leaves:
             at += random.exponential(1 / rate[number])
             if at > age[number]:
                 break
             days.append(max(int(at), 1))
-            if random.random() < 0.25:
+            if random.random() < stops[number]:
                 break
         days = sorted(set(days))
         spent = random.gamma(6, 1) * 10 * len(days)
@@ -181,7 +183,7 @@ def test_without_a_fit_there_is_a_reason_and_no_guess() -> None:
 
 
 def test_mbg_nbd_can_be_chosen() -> None:
-    table, given = made(1500, leave_at_once=0.2), rules(model="mbg_nbd")
+    table, given = made(1500, may_leave_at_once=True), rules(model="mbg_nbd")
     fit = fitted(table, given)
     assert fit.purchases.model == "mbg_nbd" and fit.purchases.converged, fit.purchases.reason
     valued = value_customers(customers(1500), table, fit, given)["p_alive"].to_pylist()
