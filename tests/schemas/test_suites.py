@@ -211,7 +211,7 @@ def period(name: str, no: int, start: str, end: str | None, opened: str, ended: 
     return {
         "subscription_id": name, "source": "billing", "customer_key": C1, "period_no": no, "started_at": start, "ended_at": end,
         "opened_by": opened, "ended_by": ended, "plan": plan, "mrr": mrr, "currency": "EUR", "term_ends_at": term,
-        "opens_term": True, "auto_renews": True, "start_event_id": first, "end_event_id": last,
+        "opens_term": True, "auto_renews": True, "is_ended_elsewhere": False, "start_event_id": first, "end_event_id": last,
     }  # fmt: skip
 
 
