@@ -32,8 +32,6 @@ from transforms.time_zones import Months, next_month
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _SHARED = ("currency", "n", "pending", "is_open", "value", "numerator", "denominator")
 _NO_VALUE = "(none)"
-#: As transforms/assign_stages.py has it, which imports Beam: where no days could be fitted nobody lapses.
-NEVER_DAYS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _inputs(con: duckdb.DuckDBPyConnection, manifest: Manifest, key: str | None)
     con.execute(
         f"create temp table lapses as select *, date_trunc('month', timezone({zone}, happened_at))::date as month "
         f"from ({read_sql('lapses')})",
-        {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest) or NEVER_DAYS},
+        {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest)},
     )
     with made(con, (*MADE, *MADE_OF_MONTHS), with_events=True):
         yield calendar

@@ -425,7 +425,12 @@ _CUSTOMER_MONTHS = Table(
         ),
         Column("mrr_by_currency", MONEY_LIST, "mrr in each currency, ordered by code.", required=True),
         Column("is_buyer", FLAG, "True if there was an order by the month's end.", required=True),
-        Column("has_lapsed", FLAG, "True if the buyer lapsed after the last order.", required=True),
+        Column(
+            "has_lapsed",
+            FLAG,
+            "True if the buyer lapsed after the last order. Null in a run that was to fit the days of inactivity and could "
+            "not: `model_parameters` says why.",
+        ),
         Column("orders", WHOLE, "Number of orders begun in the month.", required=True, minimum=0),
         Column("revenue", MONEY_SUM, "Revenue of the month, refunds taken off; null if in several currencies."),
         Column("revenue_by_currency", MONEY_LIST, "revenue in each currency, ordered by code.", required=True),

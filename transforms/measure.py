@@ -120,6 +120,7 @@ def inputs_of_metrics(
         **{name: table for name, table in shard.items() if name in _SEEN},
         "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
         "months": calendar.table(first if first is not None else datetime.date.max),
+        "inactivity": shard["inactivity"],
     }
     with opened(connection, add_months(base, calendar.months)), made(connection, MADE):
         customer_months = _made_table(connection, duck.read_sql("customer_months"))

@@ -246,6 +246,10 @@ def test_lapses_of_buyers(steps: Any) -> None:
         "subscriber": [buys("01-10"), starts("02-10")],
         "subscribed before": [buys("01-10"), starts("01-05"), ends("02-10")],
         "subscribed for a month": [buys("01-10"), starts("03-01"), ends("03-20")],
+        "days over under one": [buys("01-10"), starts("02-10"), ends("05-10")],
+        "days over in its gap": [buys("01-10"), starts("01-15"), ends("03-20"), starts("05-01")],
+        "came and went": [buys("01-10"), starts("04-05"), ends("04-20")],
+        "came, went and bought": [buys("01-10"), starts("04-05"), buys("04-19"), ends("04-20")],
         "first order": [{"type": "site_visit", "at": "2026-01-01", "who": "ann"}, buys("03-31 23:59:59")],
         "no buyer": [{"type": "site_visit", "at": "2026-01-10", "who": "ann"}, starts("01-10")],
         "unknown": [buys("01-10", "anon:c")],
@@ -267,6 +271,11 @@ def test_lapses_of_buyers(steps: Any) -> None:
         "subscriber": [(0, 1), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)],
         "subscribed before": [(0, 0), (0, 1), (1, 1), (0, 0), (0, 0), (0, 0)],
         "subscribed for a month": [(0, 1), (0, 1), (1, 1), (0, 0), (0, 0), (0, 0)],
+        # churned with its subscription, not lapsed beside that; and no more a buyer who could lapse
+        "days over under one": [(0, 1), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)],
+        "days over in its gap": [(0, 0), (0, 0), (1, 1), (0, 0), (0, 0), (0, 0)],
+        "came and went": [(0, 1), (0, 1), (1, 1), (0, 0), (0, 0), (0, 0)],
+        "came, went and bought": [(0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (1, 1)],
         "first order": [(0, 0), (0, 0), (0, 1), (0, 1), (1, 1), (0, 0)],
     }
 
