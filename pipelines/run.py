@@ -44,9 +44,9 @@ from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.identities import IdentityRules
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
-from transforms.merge_metrics import LifetimeRules
 from transforms.metric_inputs import Calendar
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules

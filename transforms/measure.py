@@ -26,6 +26,7 @@ from transforms import duck
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
 from transforms.cohorts import cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import (
     Fitted,
     ForecastRules,
@@ -36,7 +37,7 @@ from transforms.lifetime_value import (
     purchase_histories,
     value_customers,
 )
-from transforms.merge_metrics import LifetimeRules, all_months, merge_metrics
+from transforms.merge_metrics import all_months, merge_metrics
 from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months, made, opened
 from transforms.partial_metrics import partial_metrics, segments_sql
 from transforms.service_loyalty import exposures_and_outcomes, merge_service_loyalty

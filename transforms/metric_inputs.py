@@ -46,6 +46,10 @@ class Calendar:
     months: Months
     as_of: datetime.datetime
 
+    def is_over(self, month: datetime.date) -> bool:
+        """Whether as-of is the month's last instant, or after it."""
+        return self.months.begins(next_month(month)) <= micros(self.as_of) + 1
+
     def table(self, first: datetime.date) -> pa.Table:
         """month, month_no (0..), begins, edge: from the month `first` to that of as-of.
 

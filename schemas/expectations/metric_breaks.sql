@@ -195,7 +195,7 @@ where
         else c.months not in (0, s.n)  -- of the user's own, those of a lifetime have no months
     end
 union all
--- the month of as-of is not over
+-- the month of as-of is not over: where it ends more than a day after as-of, in any time zone
 select
     'metrics_are_whole',
     l.metric,
@@ -207,7 +207,7 @@ select
     'provisional'
 from lifecycle_metrics as l
 join span as s on l.period_start = s.last_month
-where l.status <> 'provisional'
+where l.status <> 'provisional' and s.last_month = s.last_to
 union all
 select
     'metrics_add_up',

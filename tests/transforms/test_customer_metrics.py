@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import Gathered
 from transforms.measure import FITTED_ON, MERGED_OF, measure, merge, partials_of, value
-from transforms.merge_metrics import LifetimeRules
 
 Row = dict[str, Any]
 Month = datetime.date | None
