@@ -150,7 +150,7 @@ def _inputs(con: duckdb.DuckDBPyConnection, manifest: Manifest, key: str | None)
         f"from ({read_sql('lapses')})",
         {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest)},
     )
-    with made(con, (*MADE, *MADE_OF_MONTHS), with_events=True):
+    with made(con, (*MADE, *MADE_OF_MONTHS), calendar.as_of, with_events=True):
         yield calendar
 
 

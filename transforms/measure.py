@@ -123,9 +123,9 @@ def inputs_of_metrics(
         "months": calendar.table(first if first is not None else datetime.date.max),
         "inactivity": shard["inactivity"],
     }
-    with opened(connection, add_months(base, calendar.months)), made(connection, MADE):
+    with opened(connection, add_months(base, calendar.months)), made(connection, MADE, calendar.as_of):
         customer_months = _made_table(connection, duck.read_sql("customer_months"))
-        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS):
+        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS, calendar.as_of):
             yield customer_months
 
 

@@ -7,6 +7,7 @@ measured it. Imports no Beam.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
 #: Made from the tables of a shard, each of what stands before it.
 MADE = ("first_seen", "activity", "money", "purchases", "orders", "answers")
 #: Made once customer_months is there.
-MADE_OF_MONTHS = ("mrr",)
+MADE_OF_MONTHS = ("mrr", "opening_subscriptions")
+#: Columns of the events behind a row, by the ending of their names.
+_EVENT_IDS = re.compile(r"\b(?:[a-z]+_)*event_ids\b")
 
 
 @dataclass(frozen=True)
@@ -99,19 +102,23 @@ def opened(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]
 
 
 @contextmanager
-def made(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], with_events: bool = False) -> Iterator[None]:
+def made(
+    connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], as_of: datetime.datetime, with_events: bool = False
+) -> Iterator[None]:
     """The tables of sql/metric_inputs, in the order named, as long as it lasts.
 
-    `event_ids`, the events behind a row, are only worked out `with_events`: a run has no use for them, and lists of
-    millions of names would cost more than all its metrics.
+    The events behind a row, in columns whose names end in event_ids, are only worked out `with_events`: a run has no use
+    for them, and lists of millions of names would cost more than all its metrics.
     """
     done: list[str] = []
     try:
         for name in names:
             sql = duck.read_sql(f"metric_inputs/{name}")
-            if not with_events and "event_ids" in sql:
-                sql = f"select * replace (null::varchar[] as event_ids) from (\n{sql}\n)"
-            connection.execute(f"create temp table {name} as\n{sql}")
+            lists = sorted(set(_EVENT_IDS.findall(sql)))
+            if lists and not with_events:
+                nothing = ", ".join(f"null::varchar[] as {column}" for column in lists)
+                sql = f"select * replace ({nothing}) from (\n{sql}\n)"
+            connection.execute(f"create temp table {name} as\n{sql}", duck.used(sql, {"as_of": as_of}))
             done.append(name)
         yield
     finally:
