@@ -400,6 +400,7 @@ def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Cal
         ForecastRules(calendar, value.model, value.monthly_discount, value.margin),
         settings.segments,
         LifetimeRules(value.margin, value.max_lifespan_years),
+        settings.conversion_days,
     )
 
 

@@ -38,7 +38,15 @@ from transforms.lifetime_value import (
     value_customers,
 )
 from transforms.merge_metrics import all_months, merge_metrics
-from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months, made, opened
+from transforms.metric_inputs import (
+    MADE,
+    MADE_OF_MONTHS,
+    Calendar,
+    add_months,
+    made,
+    metric_parameters,
+    opened,
+)
 from transforms.partial_metrics import partial_metrics, segments_sql
 from transforms.service_loyalty import exposures_and_outcomes, merge_service_loyalty
 from transforms.shard_step import ShardStep
@@ -74,6 +82,7 @@ class MeasureRules:
     forecast: ForecastRules
     segments: Mapping[str, str] = field(default_factory=dict)
     lifetime: LifetimeRules = field(default_factory=LifetimeRules)
+    conversion_days: int = 30
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -82,8 +91,7 @@ class MeasureRules:
     @property
     def parameters(self) -> dict[str, Any]:
         """What the SQL of every metric may name."""
-        calendar = self.calendar
-        return {"as_of": calendar.as_of, "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1)}
+        return metric_parameters(self.calendar, self.conversion_days)
 
 
 def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:

@@ -21,7 +21,7 @@ from transforms.metric_inputs import Calendar
 from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_up, to_buckets
 from transforms.quantiles import EXACT_VALUES, quantile
 from transforms.survival import kaplan_meier
-from transforms.time_zones import next_month
+from transforms.time_zones import LAST_MONTH, next_month
 
 Month = datetime.date | None
 #: A segment's name and value.
@@ -250,7 +250,7 @@ def _open_ends(
 
 
 def _period(name: str, cut: Cut, month: Month, pending: int, calendar: Calendar) -> dict[str, Any]:
-    end = next_month(month) if month is not None else None
+    end = next_month(month) if month is not None and month < LAST_MONTH else None
     over = month is None or calendar.is_over(month)
     return {
         "metric": name,

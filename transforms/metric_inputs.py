@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from transforms import duck
-from transforms.time_zones import Months, micros, next_month
+from transforms.time_zones import LAST_MONTH, Months, micros, next_month
 
 #: Columns that every run adds to a table: the month of one of its moments.
 MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -51,7 +52,7 @@ class Calendar:
 
     def is_over(self, month: datetime.date) -> bool:
         """Whether as-of is the month's last instant, or after it."""
-        return self.months.begins(next_month(month)) <= micros(self.as_of) + 1
+        return month < LAST_MONTH and self.months.begins(next_month(month)) <= micros(self.as_of) + 1
 
     def table(self, first: datetime.date) -> pa.Table:
         """month, month_no (0..), begins, edge: from the month `first` to that of as-of.
@@ -65,6 +66,8 @@ class Calendar:
         while self.months.begins(day) < end:
             months.append(day)
             begins.append(self.months.begins(day))
+            if day == LAST_MONTH:
+                break
             day = next_month(day)
         edges = [*begins[1:], end] if begins else []
         time = pa.timestamp("us", "UTC")
@@ -76,6 +79,15 @@ class Calendar:
                 "edge": pa.array(edges, pa.int64()).cast(time),
             }
         )
+
+
+def metric_parameters(calendar: Calendar, conversion_days: int) -> dict[str, Any]:
+    """What the SQL of every metric may name."""
+    return {
+        "as_of": calendar.as_of,
+        "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1),
+        "conversion_days": conversion_days,
+    }
 
 
 def add_months(tables: Mapping[str, pa.Table], months: Months) -> dict[str, pa.Table]:

@@ -491,6 +491,17 @@ def test_an_entry_counts_once_it_is_30_days_old_even_if_it_converted_at_once(
     assert converted(found, "consideration")[None] == expected
 
 
+def test_the_settings_can_give_another_window(steps: Any) -> None:
+    """Of 2 days: who buys after 2 days goes on, who takes a moment longer does not, and who came yesterday is too young."""
+    rows = [visits("2026-01-01 10:00", "in time"), buys("2026-01-03 10:00", "in time")]
+    rows += [visits("2026-02-01 10:00", "late"), buys("2026-02-03 10:00:00.000001", "late"), visits("2026-02-09", "young")]
+    rules = dataclasses.replace(steps.rules("2026-02-10", "conversion_rate"), conversion_days=2)
+    partials = partials_of(measure(steps.customers(rows, "2026-02-10"), rules, steps.connection))
+    merged = merge({name: [partials[name]] for name in MERGED_OF}, rules, steps.tables)["lifecycle_metrics"]
+    found = converted(merged.to_pylist(), "consideration")
+    assert found == {JANUARY: (1, 1, "final"), FEBRUARY: (0, 1, "provisional"), None: (1, 2, "provisional")}
+
+
 def test_any_later_step_counts_and_an_earlier_or_the_same_one_does_not(steps: Any) -> None:
     """Each case is of a stage of its own, or of a month of its own."""
     rows: list[Row] = [{"type": "ad_view", "at": "2026-01-01", "who": "skips one"}, buys("2026-01-05", "skips one")]
