@@ -155,7 +155,11 @@ def test_a_lifetime_value_shows_its_churn_and_years(lake: str, capsys: pytest.Ca
     """By hand in fixtures/company/_expected_numbers.json: churn 4/16 a month, so a third of a year."""
     found = explain_metric(lake, Asked("clv_simple"))
     assert found.agree and found.lifespan is not None
-    assert (found.lifespan["churn_metric"], found.lifespan["left"], found.lifespan["could_leave"]) == ("churn_rate", 4, 16)
+    assert (found.lifespan["churn_metric"], found.lifespan["left"], found.lifespan["could_leave"]) == (
+        "churn_rate",
+        4,
+        16,
+    )
     assert status_of(["explain", "--lake", lake, "--metric", "clv_simple"]) == 0
     text = capsys.readouterr().out
     assert "Churn        churn_rate over all: 4 / 16 = 0.25 a month" in text

@@ -239,7 +239,9 @@ def test_who_is_not_known_does_not_lapse(steps: Any) -> None:
 
 
 @pytest.mark.parametrize("ends_after", [INACTIVITY, INACTIVITY + MICROSECOND, INACTIVITY + DAY])
-def test_whose_days_are_over_under_a_subscription_lapses_when_it_ends(steps: Any, ends_after: datetime.timedelta) -> None:
+def test_whose_days_are_over_under_a_subscription_lapses_when_it_ends(
+    steps: Any, ends_after: datetime.timedelta
+) -> None:
     rows = [
         {"type": "purchase", "at": START},
         {"type": "subscription_started", "at": START, "subscription_id": "s"},

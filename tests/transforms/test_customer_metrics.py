@@ -387,7 +387,9 @@ def test_who_never_had_a_plan_stays_by_their_own_lapses(steps: Any) -> None:
     a plan could lapse 2 + 2 + 2 + 1 times from March to June: 7 months. 30.00 in 119 days of each.
     """
     rows = [buys("2026-02-14", "dan"), buys("2026-02-14"), buys("2026-05-14"), visits("2026-01-20")]
-    rows += [subscribes("2026-01-20", who, who, plan="pro") for who in ("bob", "cid")] + [cancels("2026-02-05", "bob", "bob")]
+    rows += [subscribes("2026-01-20", who, who, plan="pro") for who in ("bob", "cid")] + [
+        cancels("2026-02-05", "bob", "bob")
+    ]
     found = steps.metrics(rows, "2026-06-13", "churn_rate", "churn_rate_lapsed", "clv_simple", segments={})
     by_plan = {row["segment_value"]: row for row in found if (row["metric"], row["segment"]) == ("clv_simple", "plan")}
     money = 30 / (2 * 119) * 365.25
@@ -510,7 +512,11 @@ def test_an_entry_counts_once_it_is_30_days_old_even_if_it_converted_at_once(
 def test_the_settings_can_give_another_window(steps: Any) -> None:
     """Of 2 days: who buys after 2 days goes on, who takes a moment longer does not, and who came yesterday is too young."""
     rows = [visits("2026-01-01 10:00", "in time"), buys("2026-01-03 10:00", "in time")]
-    rows += [visits("2026-02-01 10:00", "late"), buys("2026-02-03 10:00:00.000001", "late"), visits("2026-02-09", "young")]
+    rows += [
+        visits("2026-02-01 10:00", "late"),
+        buys("2026-02-03 10:00:00.000001", "late"),
+        visits("2026-02-09", "young"),
+    ]
     rules = dataclasses.replace(steps.rules("2026-02-10", "conversion_rate"), conversion_days=2)
     partials = partials_of(measure(steps.customers(rows, "2026-02-10"), rules, steps.connection))
     merged = merge({name: [partials[name]] for name in MERGED_OF}, rules, steps.tables)["lifecycle_metrics"]

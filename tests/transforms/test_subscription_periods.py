@@ -154,7 +154,11 @@ def test_a_renewal_after_an_end_takes_it_back(steps: Any) -> None:
 
 def test_a_start_after_a_late_end_continues_no_term_that_ran_out(steps: Any) -> None:
     """The term ran out on 8 February. What is cancelled on the 10th and started on the 12th is another one."""
-    lives = [("01-08", "subscription_started", FIXED), ("02-10", "cancellation"), ("02-12", "subscription_started", FIXED)]
+    lives = [
+        ("01-08", "subscription_started", FIXED),
+        ("02-10", "cancellation"),
+        ("02-12", "subscription_started", FIXED),
+    ]
     assert told(periods(steps, *lives, as_of="2026-02-20"), *WHEN, "term_ends_at") == [
         (utc(1, 8), utc(2, 8), "started", "expired", utc(2, 8)), (utc(2, 12), None, "started", None, utc(3, 12)),
     ]  # fmt: skip
@@ -210,7 +214,10 @@ def test_what_began_before_the_data(steps: Any) -> None:
 def test_what_comes_before_the_start_is_none_of_its_periods(steps: Any) -> None:
     """But it tells the plan, and a renewal before it the term that the start continues."""
     found = periods(
-        steps, ("01-01", "renewal"), ("01-06", "subscription_changed", {"plan": "pro"}), ("02-03", "subscription_started")
+        steps,
+        ("01-01", "renewal"),
+        ("01-06", "subscription_changed", {"plan": "pro"}),
+        ("02-03", "subscription_started"),
     )
     assert told(found, "period_no", *WHEN, "plan", "term_ends_at") == [
         (1, utc(2, 3), None, "started", None, "pro", utc(3, 1)),
@@ -475,7 +482,11 @@ def hold_together(found: list[Row]) -> None:
 
 
 def subscription_of(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in ("subscription_id", "source", "customer_key", "customer_no")}
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in ("subscription_id", "source", "customer_key", "customer_no")
+    }
 
 
 def subscription_by_hand(periods: Sequence[Period], life: Sequence[Row]) -> Row:

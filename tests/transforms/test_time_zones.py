@@ -58,7 +58,10 @@ def test_a_month_begins_at_its_local_midnight(zone: str, day: datetime.date, utc
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
 def test_december_9999_is_the_last_month_everywhere(zone: str) -> None:
     """Its end may be January 10000 on the wall of Kiritimati, which Python cannot say."""
-    low, high = (datetime.datetime(9999, 11, 5, tzinfo=datetime.UTC), datetime.datetime.max.replace(tzinfo=datetime.UTC))
+    low, high = (
+        datetime.datetime(9999, 11, 5, tzinfo=datetime.UTC),
+        datetime.datetime.max.replace(tzinfo=datetime.UTC),
+    )
     november, december = datetime.date(9999, 11, 1), datetime.date(9999, 12, 1)
     days, begins = Months(zone).between(low, high)
     assert days == [november, december] and begins == sorted(begins)
