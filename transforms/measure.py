@@ -129,10 +129,10 @@ def inputs_of_metrics(
         **{name: table for name, table in shard.items() if name in _SEEN},
         "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
         "months": calendar.table(first if first is not None else datetime.date.max),
-        "inactivity": shard["inactivity"],
     }
     with opened(connection, add_months(base, calendar.months)), made(connection, MADE, calendar.as_of):
-        customer_months = _made_table(connection, duck.read_sql("customer_months"))
+        with opened(connection, {"inactivity": shard["inactivity"]}):  # not published: no metric may see it
+            customer_months = _made_table(connection, duck.read_sql("customer_months"))
         with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS, calendar.as_of):
             yield customer_months
 
