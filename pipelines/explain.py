@@ -25,7 +25,7 @@ LIMIT = 200
 _PAGE = 10_000
 _HELD = 50_000  # a customer with fewer events is read once and kept; of one with more, each question reads the files
 _TABLES = (
-    "touchpoints", "sessions", "journeys", "journey_stages", "customers", "tickets", "subscriptions",
+    "touchpoints", "sessions", "journeys", "journey_stages", "customers", "tickets", "subscriptions", "subscription_periods",
     "friction_points", "identity_map", "identity_decisions",
 )  # fmt: skip
 

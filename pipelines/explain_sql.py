@@ -44,7 +44,7 @@ with entered as (
 moments as (select occurred_at, max(seq) as seq from own group by occurred_at),
 ended as (
     select ended_at, min(subscription_id) as subscription_id
-    from subscriptions where customer_key = $key and status = 'expired' group by ended_at
+    from subscription_periods where customer_key = $key and ended_by = 'expired' group by ended_at
 )
 select s.*, m.seq as after_seq, ended.subscription_id
 from entered as s
@@ -169,15 +169,16 @@ TICKETS = _with_life("tickets", "opened_at", "ticket_id", {
 })  # fmt: skip
 SUBSCRIPTIONS = _with_life("subscriptions", "started_at", "subscription_id", {"ended": _ENDS})
 # At the moments $at, subscriptions that an event of another customer ended. Grain: one moment.
-ENDED_ELSEWHERE = f"""
+ENDED_ELSEWHERE = """
 select
     s.ended_at,
     arg_min(s.subscription_id, e.event_id) as subscription_id,
     min(e.event_id) as ended_by,
     arg_min(e.customer_key, e.event_id) as ended_by_customer
-from (from subscriptions where customer_key = $key and list_contains($at, ended_at)) as s
-join touchpoints as e on s.subscription_id = e.subscription_id and s.source is not distinct from e.source
-where e.customer_key <> $key and {_ENDS}
+from (
+    from subscription_periods where customer_key = $key and is_ended_elsewhere and list_contains($at, ended_at)
+) as s
+join touchpoints as e on s.end_event_id = e.event_id
 group by s.ended_at
 """
 SESSIONS = """

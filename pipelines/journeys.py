@@ -15,7 +15,7 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
-from transforms.fit_inactivity import fitted_inactivity
+from transforms.fit_inactivity import Inactivity, fitted_inactivity
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_identities import MapIdentities
@@ -89,7 +89,10 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()
     counted = (accepted, identity, loaded, mapped)
-    tallies = [step["tallies"] for step in counted] | "Tallies" >> beam.Flatten()
+    told = [step["tallies"] for step in counted]
+    if inactivity is not None:
+        told.append(inactivity | "InactivityTallies" >> beam.FlatMap(Inactivity.tallies))
+    tallies = told | "Tallies" >> beam.Flatten()
     {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(
         plan.listings
     )

@@ -18,7 +18,7 @@ from pipelines.errors import InputError, UsageError
 from pipelines.settings import Settings
 from schemas.dictionary import SHIPPED_METRICS, Metric
 from transforms import duck
-from transforms.assign_stages import NEVER_DAYS, StageFileError, assign_stages, stages_of_events
+from transforms.assign_stages import StageFileError, assign_stages, stages_of_events
 from transforms.batches import ShardTables
 from transforms.build_entities import build_entities
 from transforms.build_journeys import build_journeys
@@ -67,8 +67,7 @@ def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duc
     where = f"the stage file {settings.stages or 'assign_stages.sql'}"
     _try(lambda: stages_of_events(shard["touchpoints"], plan.stages.sql, connection), where,
          "Correct its SQL; transforms/sql/assign_stages.sql is the model.")  # fmt: skip
-    given = plan.stages if plan.stages.inactivity_days else replace(plan.stages, inactivity_days=NEVER_DAYS)
-    shard = build_journeys(assign_stages(shard, given, connection), plan.journeys, connection)
+    shard = build_journeys(assign_stages(shard, plan.stages, connection), plan.journeys, connection)
     for kind in plan.friction.kinds:
         find_one = partial(find_friction, shard, FrictionRules((kind,), plan.friction.as_of), connection)
         _try(find_one, f"{kind.file[:-5]}.sql", _MEND_ENTRY)

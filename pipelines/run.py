@@ -44,9 +44,9 @@ from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.identities import IdentityRules
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
-from transforms.merge_metrics import LifetimeRules
 from transforms.metric_inputs import Calendar
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
@@ -400,6 +400,7 @@ def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Cal
         ForecastRules(calendar, value.model, value.monthly_discount, value.margin),
         settings.segments,
         LifetimeRules(value.margin, value.max_lifespan_years),
+        settings.conversion_days,
     )
 
 

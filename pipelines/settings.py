@@ -98,6 +98,12 @@ def _week(value: object) -> object:
     return value
 
 
+def _hours(week: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+    if not any(parse_week(week)):
+        raise ValueError("has no hours, and a team that never works never answers; give at least one day its hours")
+    return week
+
+
 def _changes(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError("is not a list of tables; write each as [[business_hours.changes]]")
@@ -195,7 +201,7 @@ class BusinessHours(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     timezone: Zone = Field(default="UTC", description="IANA time zone of the team.")
-    week: Week = Field(
+    week: Annotated[Week, AfterValidator(_hours)] = Field(
         description='The hours of each weekday: monday = "09:00-17:00", or a list of spans; a day left out is free.'
     )
     holidays: Days = Field(default=(), description="Days on which nobody works.")
@@ -288,6 +294,12 @@ class Settings(BaseModel):
         default=90,
         description='A buyer lapses this many days after the last order; "fit": the days within which 95 % of orders are '
         "followed by another (Kaplan-Meier).",
+    )
+    conversion_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="A customer who enters a later stage within this many days goes on: the window of conversion_rate.",
     )
     segments: dict[SegmentName, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,

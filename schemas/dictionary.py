@@ -108,6 +108,8 @@ class Metric:
     year, times the years that a customer is expected to stay.
     `over_all`: the value over all periods is the `sum` of the months' numerators over that of their denominators; the
     SQL's `own` rows, with a null month, where a customer counts once; or the `last` month's, where it is a stock.
+    `compares_ends`: it is told of each month how it ended for those who were there at its beginning; so over all it is
+    provisional while the month of as-of is not over.
     `accumulates`: the SQL gives what each month adds, and a month's value is over all months up to its end.
     `dimensions`: columns of the SQL by which the metric is told too, each as a segment of that name; `by_dimension_only`:
     a total over them would say nothing.
@@ -131,6 +133,7 @@ class Metric:
     divisor: int = 1
     over_all: str = "sum"
     accumulates: bool = False
+    compares_ends: bool = False
     dimensions: tuple[str, ...] = ()
     by_dimension_only: bool = False
     is_forecast: bool = False
@@ -159,7 +162,8 @@ _METRIC_TEXTS = (
     "description", "formula", "numerator", "denominator", "unit", "anchor", "exclusions", "source", "shape",
 )  # fmt: skip
 _METRIC_OTHERS = {
-    "statistics", "divisor", "over_all", "accumulates", "dimensions", "by_dimension_only", "is_forecast", "example",
+    "statistics", "divisor", "over_all", "accumulates", "compares_ends", "dimensions", "by_dimension_only",
+    "is_forecast", "example",
 }  # fmt: skip
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _PERIOD = re.compile(r"all|\d{4}-(0[1-9]|1[0-2])")
@@ -192,7 +196,7 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
             raise DictionaryError(
                 f"{file}: dimensions are {MOST_DIMENSIONS} at most, and none is {', '.join(EVERY_SEGMENT)}: each metric has those"
             )
-        for key in ("accumulates", "by_dimension_only", "is_forecast"):
+        for key in ("accumulates", "compares_ends", "by_dimension_only", "is_forecast"):
             if not isinstance(entry.get(key, False), bool):
                 raise DictionaryError(f"{file}: {key} is {entry[key]!r}; it is true or false")
         if entry.get("by_dimension_only") and not dimensions:
@@ -207,6 +211,7 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
             divisor=divisor,
             over_all=entry.get("over_all", OVER_ALL[0]),
             accumulates=entry.get("accumulates", False),
+            compares_ends=entry.get("compares_ends", False),
             dimensions=tuple(dimensions),
             by_dimension_only=entry.get("by_dimension_only", False),
             is_forecast=entry.get("is_forecast", False),

@@ -345,7 +345,7 @@ _SUBSCRIPTIONS = Table(
             required=True,
             values=("active", "cancelled", "declined", "account_closed", "expired"),
         ),
-        Column("plan", TEXT, "The last plan named."),
+        Column("plan", TEXT, "The last plan named before it ended."),
         Column(
             "mrr", MONEY, "The last amount divided by its period in months, rounded half up to 4 digits.", minimum=0
         ),
@@ -385,9 +385,9 @@ _SUBSCRIPTION_PERIODS = Table(
         Column(
             "ended_by",
             TEXT,
-            "renewed or changed (another period follows at once); cancelled, declined, account_closed or expired (it "
-            "ended); null while active.",
-            values=("renewed", "changed", "cancelled", "declined", "account_closed", "expired"),
+            "renewed, restarted (a second start, without an end before it) or changed: another period follows at once; "
+            "cancelled, declined, account_closed or expired: it ended; null while active.",
+            values=("renewed", "restarted", "changed", "cancelled", "declined", "account_closed", "expired"),
         ),
         Column("plan", TEXT, "The last plan named by then."),
         Column("mrr", MONEY, "The amount divided by its period in months, rounded half up to 4 digits.", minimum=0),
@@ -397,6 +397,12 @@ _SUBSCRIPTION_PERIODS = Table(
         Column("auto_renews", FLAG, "True if the term renews by itself.", required=True),
         Column("reason", TEXT, "The reason given with the end."),
         Column("is_voluntary", FLAG, "Whether the customer wanted the end, as the cancellation says."),
+        Column(
+            "is_ended_elsewhere",
+            FLAG,
+            "True if an event that belongs to another customer ended it: no touchpoint of its own customer says so.",
+            required=True,
+        ),
         Column("start_event_id", TEXT, "The event that began the period.", required=True),
         Column("end_event_id", TEXT, "The event that ended it; null while active, and where the term ran out."),
     ),
@@ -419,7 +425,12 @@ _CUSTOMER_MONTHS = Table(
         ),
         Column("mrr_by_currency", MONEY_LIST, "mrr in each currency, ordered by code.", required=True),
         Column("is_buyer", FLAG, "True if there was an order by the month's end.", required=True),
-        Column("has_lapsed", FLAG, "True if the buyer lapsed after the last order.", required=True),
+        Column(
+            "has_lapsed",
+            FLAG,
+            "True if the buyer lapsed after the last order. Null in a run that was to fit the days of inactivity and could "
+            "not: `model_parameters` says why.",
+        ),
         Column("orders", WHOLE, "Number of orders begun in the month.", required=True, minimum=0),
         Column("revenue", MONEY_SUM, "Revenue of the month, refunds taken off; null if in several currencies."),
         Column("revenue_by_currency", MONEY_LIST, "revenue in each currency, ordered by code.", required=True),

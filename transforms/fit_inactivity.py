@@ -30,7 +30,7 @@ MIN_CUSTOMERS = 30
 
 @dataclass(frozen=True)
 class Inactivity:
-    """`days` is None where the data does not say it, and nobody lapses; `reason` then says why."""
+    """`days` is None where the data does not say it: whether anybody has lapsed is then not known. `reason` says why."""
 
     days: int | None
     customers: int
@@ -49,6 +49,11 @@ class Inactivity:
             "converged": self.days is not None,
             "reason": self.reason,
         }
+
+    def tallies(self) -> Iterator[tuple[str, str, str, int]]:
+        """(name, source, code, count) for the run's summary, where buyers were left without the days."""
+        if self.reason is not None and self.customers:
+            yield "inactivity_not_fitted", "", self.reason, self.customers
 
 
 def order_gaps(touchpoints: pa.Table, as_of: datetime.datetime, connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -27,6 +27,7 @@ from transforms.adding_up import Add, Sum, adding_up
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
 from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import (
     Fitted,
     ForecastRules,
@@ -37,8 +38,16 @@ from transforms.lifetime_value import (
     purchase_histories,
     value_customers,
 )
-from transforms.merge_metrics import ADD_SUMS, LifetimeRules, all_months, merge_metrics
-from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months, made, opened
+from transforms.merge_metrics import ADD_SUMS, all_months, merge_metrics
+from transforms.metric_inputs import (
+    MADE,
+    MADE_OF_MONTHS,
+    Calendar,
+    add_months,
+    made,
+    metric_parameters,
+    opened,
+)
 from transforms.partial_metrics import add_values, partial_metrics, segments_sql
 from transforms.service_loyalty import add_cells, exposures_and_outcomes, merge_service_loyalty
 from transforms.shard_step import ShardStep
@@ -82,6 +91,7 @@ class MeasureRules:
     forecast: ForecastRules
     segments: Mapping[str, str] = field(default_factory=dict)
     lifetime: LifetimeRules = field(default_factory=LifetimeRules)
+    conversion_days: int = 30
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -90,8 +100,7 @@ class MeasureRules:
     @property
     def parameters(self) -> dict[str, Any]:
         """What the SQL of every metric may name."""
-        calendar = self.calendar
-        return {"as_of": calendar.as_of, "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1)}
+        return metric_parameters(self.calendar, self.conversion_days)
 
 
 def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
@@ -130,9 +139,10 @@ def inputs_of_metrics(
         "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
         "months": calendar.table(first if first is not None else datetime.date.max),
     }
-    with opened(connection, add_months(base, calendar.months)), made(connection, MADE):
-        customer_months = _made_table(connection, duck.read_sql("customer_months"))
-        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS):
+    with opened(connection, add_months(base, calendar.months)), made(connection, MADE, calendar.as_of):
+        with opened(connection, {"inactivity": shard["inactivity"]}):  # not published: no metric may see it
+            customer_months = _made_table(connection, duck.read_sql("customer_months"))
+        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS, calendar.as_of):
             yield customer_months
 
 

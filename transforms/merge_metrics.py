@@ -17,26 +17,18 @@ import pyarrow.compute as pc
 from schemas.dictionary import Metric
 from schemas.tables import Table
 from transforms.adding_up import adding_up
+from transforms.lifespan import Churn, LifetimeRules, churn_taken, lifetime_value, years_of
 from transforms.metric_inputs import Calendar
 from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_values
 from transforms.quantiles import quantile
 from transforms.survival import kaplan_meier
-from transforms.time_zones import micros, next_month
+from transforms.time_zones import LAST_MONTH, next_month
 
 Month = datetime.date | None
 #: A segment's name and value.
 Cut = tuple[str, str | None]
 EVERYONE: Cut = ("all", None)
-_DAYS_A_YEAR = Fraction(36525, 100)
 ADD_SUMS = adding_up(SUMS, "numerator", "denominator", "n", "pending")
-
-
-@dataclass(frozen=True)
-class LifetimeRules:
-    """How clv_simple takes money and years: revenue times `margin`, over no more than `max_years`."""
-
-    margin: float = 1.0
-    max_years: float = 5.0
 
 
 @dataclass
@@ -181,9 +173,12 @@ def _sum_rows(
                 total = running
             if metric.shape == "lifetime" and month is not None:
                 continue
+            pending = total.pending
+            if month is None:
+                pending += _open_ends(metric, cut, last, months, calendar, everything)
             divides = metric.shape in ("ratio", "score", "lifetime")
             yield {
-                **_period(metric.name, cut, month, total.pending, calendar),
+                **_period(metric.name, cut, month, pending, calendar),
                 "currency": currency,
                 "numerator": total.numerator,
                 "denominator": total.denominator if divides else None,
@@ -207,32 +202,56 @@ def _value(
     if metric.shape == "ratio":
         return float(ratio)
     years = expected_years(cut, lifetime, everything)
-    return None if years is None else float(ratio * _DAYS_A_YEAR * years * Fraction(str(lifetime.margin)))
+    if years is None:
+        return None
+    return lifetime_value(Fraction(total.numerator), Fraction(total.denominator), years, lifetime)
 
 
 def expected_years(
     cut: Cut, lifetime: LifetimeRules, everything: Mapping[str, Mapping[Cut, _Series]]
 ) -> Fraction | None:
-    """How long a customer is expected to stay: 1 / (12 x the churn a month over all), at most `max_years`.
+    """How long a customer is expected to stay (lifespan.py), by the churn over all months.
 
-    Of subscribers where there are any, else of buyers. None where neither could leave yet: there was nobody at the
-    beginning of any month.
+    None where nobody could leave yet, as there was nobody at the beginning of any month; and where nobody knows who left.
     """
-    for name in ("churn_rate", "churn_rate_lapsed"):
-        churn = _Sum()
-        for part in everything.get(name, {}).get(cut, _Series()).sums.values():
-            churn.add(part)
-        if churn.denominator:
-            longest = Fraction(str(lifetime.max_years))
-            if not churn.numerator:
-                return longest
-            return min(longest, Fraction(churn.denominator) / Fraction(churn.numerator) / 12)
-    return None
+    taken = _churn_taken(cut, everything)
+    return years_of(taken[1], lifetime) if taken else None
+
+
+def _churn_taken(cut: Cut, everything: Mapping[str, Mapping[Cut, _Series]]) -> tuple[str, Churn] | None:
+    def over_all(name: str) -> Churn:
+        parts = everything.get(name, {}).get(cut, _Series()).sums.values()
+        return Churn(sum((p.numerator for p in parts), Decimal(0)), sum((p.denominator for p in parts), Decimal(0)))
+
+    return churn_taken(over_all)
+
+
+def _open_ends(
+    metric: Metric,
+    cut: Cut,
+    last: _Sum,
+    months: Sequence[datetime.date],
+    calendar: Calendar,
+    everything: Mapping[str, Mapping[Cut, _Series]],
+) -> int:
+    """How much of a number over all still waits for the end of the month of as-of, `last` of which is in it.
+
+    Who was there at that month's beginning may still leave in it, and who has left may come back before its end.
+    """
+    is_open = bool(months) and not calendar.is_over(months[-1])
+    if metric.compares_ends:
+        return int(is_open and bool(last.denominator or last.numerator))
+    taken = _churn_taken(cut, everything) if metric.shape == "lifetime" else None
+    if taken is None:
+        return 0
+    churn = everything[taken[0]][cut].sums
+    waits = is_open and any(part.denominator for (month, _), part in churn.items() if month == months[-1])
+    return int(waits) + sum(part.pending for part in churn.values())
 
 
 def _period(name: str, cut: Cut, month: Month, pending: int, calendar: Calendar) -> dict[str, Any]:
-    end = next_month(month) if month is not None else None
-    over = end is None or calendar.months.begins(end) <= micros(calendar.as_of)
+    end = next_month(month) if month is not None and month < LAST_MONTH else None
+    over = month is None or calendar.is_over(month)
     return {
         "metric": name,
         "period_kind": "all" if month is None else "month",

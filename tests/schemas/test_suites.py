@@ -211,7 +211,7 @@ def period(name: str, no: int, start: str, end: str | None, opened: str, ended: 
     return {
         "subscription_id": name, "source": "billing", "customer_key": C1, "period_no": no, "started_at": start, "ended_at": end,
         "opened_by": opened, "ended_by": ended, "plan": plan, "mrr": mrr, "currency": "EUR", "term_ends_at": term,
-        "opens_term": True, "auto_renews": True, "start_event_id": first, "end_event_id": last,
+        "opens_term": True, "auto_renews": True, "is_ended_elsewhere": False, "start_event_id": first, "end_event_id": last,
     }  # fmt: skip
 
 
@@ -672,7 +672,7 @@ WRONG = [
           "started_at = started_at + interval 1 second", "customer_key = 'anon:d-9'", "is_ended_elsewhere = true")),
     ("entity_breaks", "subscriptions_agree_with_their_periods", "delete from subscription_periods where subscription_id = 'sub-2'"),
     ("entity_breaks", "subscriptions_agree_with_their_periods", "delete from subscriptions where subscription_id = 'sub-2'"),
-    ("entity_breaks", "subscriptions_agree_with_their_periods", "update touchpoints set customer_key = 'anon:d-9' where event_id = 'e13'"),
+    ("entity_breaks", "periods_agree_with_their_events", "update touchpoints set customer_key = 'anon:d-9' where event_id = 'e13'"),
     *(("entity_breaks", "periods_agree_with_their_events", f"update subscription_periods set {change} where subscription_id = 'sub-1' and period_no = 2")
       for change in (
           "mrr = 9", "currency = 'USD'", "started_at = started_at + interval 1 second", "ended_at = ended_at + interval 1 second",

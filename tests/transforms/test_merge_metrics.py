@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.dictionary import Example, Metric
-from transforms.merge_metrics import EVERYONE, LifetimeRules, all_months, expected_years, merge_metrics
+from transforms.lifespan import LifetimeRules
+from transforms.merge_metrics import EVERYONE, all_months, expected_years, merge_metrics
 from transforms.metric_inputs import Calendar
 from transforms.partial_metrics import SUMS, VALUES, add_values, partial_metrics, to_buckets
 from transforms.quantiles import EXACT_VALUES
