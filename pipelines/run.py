@@ -44,6 +44,7 @@ from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.identities import IdentityRules
+from transforms.journey_paths import PathRules
 from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
 from transforms.merge_metrics import LifetimeRules
@@ -400,6 +401,7 @@ def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Cal
         ForecastRules(calendar, value.model, value.monthly_discount, value.margin),
         settings.segments,
         LifetimeRules(value.margin, value.max_lifespan_years),
+        PathRules(**settings.paths.model_dump()),
     )
 
 
