@@ -280,7 +280,9 @@ def test_the_other_models_by_hand(attribution: duckdb.DuckDBPyConnection) -> Non
     assert told["position", "Direct"] == (Decimal("3.4"), Decimal("150.42"))  # 94.42 + 0.4 x 140
     assert told["position", "Organic_Search"] == (Decimal("1.6"), Decimal("150.5"))  # 40 % and 20 %
     assert all(told[model, "Video"] == (1, 200) for model in ("first_touch", "last_touch", "linear", "position"))
-    sums = attribution.sql("select distinct sum(conversions), sum(revenue) from channel_credit group by model").fetchall()
+    sums = attribution.sql(
+        "select distinct sum(conversions), sum(revenue) from channel_credit group by model"
+    ).fetchall()
     assert sums == [(6, Decimal("500.92"))]
 
 
