@@ -80,7 +80,7 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
     mapped = customers | "MapIdentities" >> MapIdentities()
     shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
-    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, inactivity)
+    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, plan.shards, inactivity)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         (shards, numbers["customers"]) | "WriteShards" >> WriteShards(plan.tables, plan.folder, ("customers",)),

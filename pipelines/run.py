@@ -44,6 +44,7 @@ from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.identities import IdentityRules
+from transforms.journey_paths import PathRules
 from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
@@ -400,7 +401,8 @@ def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Cal
         ForecastRules(calendar, value.model, value.monthly_discount, value.margin),
         settings.segments,
         LifetimeRules(value.margin, value.max_lifespan_years),
-        settings.conversion_days,
+        conversion_days=settings.conversion_days,
+        paths=PathRules(**settings.paths.model_dump()),
     )
 
 

@@ -241,6 +241,25 @@ class LifetimeValue(BaseModel):
     )
 
 
+class Paths(BaseModel):
+    """How paths and channel credit are told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    top: int = Field(
+        default=100, ge=1, le=10_000, description="Paths told of each kind; all others are the row `(other)`."
+    )
+    look_back_days: int = Field(
+        default=30, ge=0, le=3650, description="A touch counts for a conversion up to so many calendar days after it."
+    )
+    longest_page_path: int = Field(default=20, ge=1, le=1000, description="Pages told of one path; then comes `(cut)`.")
+    repeats: Literal["collapse", "first"] = Field(
+        default="collapse",
+        description="What is made of A > A > B > A: a run of one item once, A > B > A; or each item once, at its first "
+        "place, A > B.",
+    )
+
+
 class Settings(BaseModel):
     """Everything that changes what a run computes; the same settings and input give the same tables.
 
@@ -312,6 +331,9 @@ class Settings(BaseModel):
     lifetime_value: LifetimeValue = Field(
         default_factory=LifetimeValue, description="How lifetime value is worked out: a table [lifetime_value]."
     )
+    paths: Paths = Field(
+        default_factory=Paths, description="How paths and channel credit are told: a table [paths], see docs/paths.md."
+    )
     earliest: Moment = Field(
         default=datetime(1990, 1, 1, tzinfo=UTC), description="Events before this moment are quarantined."
     )
@@ -347,7 +369,7 @@ class Settings(BaseModel):
 
 #: The tables of a settings file, with settings of their own.
 SECTIONS: Mapping[str, type[BaseModel]] = {
-    "audit": AuditLimits, "business_hours": BusinessHours, "lifetime_value": LifetimeValue,
+    "audit": AuditLimits, "business_hours": BusinessHours, "lifetime_value": LifetimeValue, "paths": Paths,
 }  # fmt: skip
 
 

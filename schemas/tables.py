@@ -232,6 +232,7 @@ _CUSTOMERS = Table(
         Column("first_channel", TEXT, "The first channel that a touchpoint carries: how the customer was won."),
         Column("plan", TEXT, "The last plan that a subscription of the customer was on; null without one."),
         Column("current_stage", TEXT, "The stage at as-of; null if no touchpoint ever gave one."),
+        Column("stage_entered_at", TIME, "Since when the customer is in it, UTC; null as current_stage is."),
         Column("touchpoints", WHOLE, "Number of touchpoints.", required=True, minimum=1),
         Column("sessions", WHOLE, "Number of sessions.", required=True, minimum=0),
         Column("journeys", WHOLE, "Number of journeys.", required=True, minimum=1),
@@ -569,6 +570,189 @@ _STAGE_TRANSITIONS = Table(
             "total_duration_s", WHOLE, "Seconds spent in from_stage, summed; open stages are not counted.", minimum=0
         ),
         Column("mean_duration_s", REAL, "total_duration_s / transitions; null for open stages and starts.", minimum=0),
+        Column("median_duration_s", REAL, "Median of the seconds spent in from_stage; null as the mean is.", minimum=0),
+        Column("p90_duration_s", REAL, "Their 90th percentile.", minimum=0),
+        Column(
+            "share_of_leaving",
+            REAL,
+            "transitions / all that leave from_stage (of a start: all starts); null for `(open)`.",
+            minimum=0,
+        ),
+        Column(
+            "converted",
+            WHOLE,
+            "Transitions whose journey closed with an order or a subscription's start, at them or later.",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "not_converted",
+            WHOLE,
+            "Transitions whose journey ended otherwise; those in an open journey, or in none, count neither way.",
+            required=True,
+            minimum=0,
+        ),
+        Column("conversion_share", REAL, "converted / (converted + not_converted).", minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for quantiles of more than 100,000 values; null without any.",
+            values=("exact", "buckets"),
+        ),
+    ),
+)
+_STAGE_DURATIONS = Table(
+    "stage_durations",
+    "How long customers stay in each stage, where the most time goes, and who still waits.",
+    "one stage of everyone, or of those who came through one channel",
+    ("stage", "segment", "segment_value"),
+    (
+        Column("stage", TEXT, "The stage.", required=True),
+        Column("segment", TEXT, "`all` or first_channel.", required=True, values=("all", "first_channel")),
+        Column("segment_value", TEXT, "The first channel, `(none)` without one; null for everyone."),
+        Column("entries", WHOLE, "Times that a customer entered the stage: left + open_now.", required=True, minimum=1),
+        Column("left", WHOLE, "Of these, the times that the customer has left it again.", required=True, minimum=0),
+        Column(
+            "open_now",
+            WHOLE,
+            "Customers who are in it at as-of; `customers` names them (current_stage, stage_entered_at).",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "median_s",
+            WHOLE,
+            "Seconds by which half of those who entered have left (Kaplan-Meier: who is still in it counts as staying at "
+            "least so long); null while fewer have.",
+            minimum=0,
+        ),
+        Column("p90_s", WHOLE, "Seconds by which nine of ten have left (Kaplan-Meier).", minimum=0),
+        Column("mean_left_s", REAL, "Mean seconds of those who have left: the slow are not in it yet.", minimum=0),
+        Column("customer_days", REAL, "Days that customers spent in the stage, up to as-of.", required=True, minimum=0),
+        Column(
+            "share_of_time",
+            REAL,
+            "customer_days / those of all stages of the segment but churned, which is no waiting; null for churned.",
+            minimum=0,
+        ),
+        Column(
+            "open_beyond_p90",
+            WHOLE,
+            "Of open_now, those who have been in it longer than p90_s; null where that is null.",
+            minimum=0,
+        ),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for times of a stage that was entered more than 100,000 times.",
+            required=True,
+            values=("exact", "buckets"),
+        ),
+    ),
+)
+_JOURNEY_PATHS = Table(
+    "journey_paths",
+    "The most frequent paths of stages, of pages and of channels, and how many of them convert.",
+    "one path of a kind, or all others of the kind",
+    ("path_kind", "rank"),
+    (
+        Column(
+            "path_kind",
+            TEXT,
+            "stage or page (of journeys), or channel (of touches that led to a conversion, or to none).",
+            required=True,
+            values=("stage", "page", "channel"),
+        ),
+        Column(
+            "rank", WHOLE, "1 for the most frequent path of the kind; `(other)` stands last.", required=True, minimum=1
+        ),
+        Column(
+            "path",
+            TEXT,
+            "The items in order, a run of one written once, joined with ` > `; `(other)` for all further paths, `(no stage)`, "
+            "`(no page)` and `(no touch)` for none.",
+            required=True,
+        ),
+        Column(
+            "paths",
+            WHOLE,
+            "How many: of journeys; of channels, of conversions and of customers who never converted.",
+            required=True,
+            minimum=1,
+        ),
+        Column("customers", WHOLE, "Customers with such a path; null for `(other)`.", minimum=1),
+        Column(
+            "converted",
+            WHOLE,
+            "Those that ended with an order or a subscription's start.",
+            required=True,
+            minimum=0,
+        ),
+        Column("not_converted", WHOLE, "paths - converted.", required=True, minimum=0),
+        Column(
+            "still_open",
+            WHOLE,
+            "Of not_converted, those that still may: open journeys; touches within the look back of as-of.",
+            required=True,
+            minimum=0,
+        ),
+        Column("conversion_share", REAL, "converted / (paths - still_open).", minimum=0),
+        Column(
+            "median_touchpoints",
+            REAL,
+            "Median number of touchpoints (of channels: touches) up to the outcome, of the converted; null for `(other)`.",
+            minimum=0,
+        ),
+        Column("median_s", REAL, "Median seconds from the first of them to the outcome, of the converted.", minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for medians of more than 100,000 values; null without any.",
+            values=("exact", "buckets"),
+        ),
+        Column(
+            "revenue",
+            MONEY_SUM,
+            "Revenue of the journeys that converted; 0 if there is none, null if it is in several currencies.",
+        ),
+        Column("currency", TEXT, "ISO 4217 code of revenue; null if there is none or several."),
+        Column("revenue_by_currency", MONEY_LIST, "Revenue in each currency, ordered by code.", required=True),
+    ),
+)
+_CHANNEL_CREDIT = Table(
+    "channel_credit",
+    "Which channels are credited with the conversions, by four models.",
+    "one model, channel and currency",
+    ("model", "channel", "currency"),
+    (
+        Column(
+            "model",
+            TEXT,
+            "first_touch, last_touch, linear (all touches alike) or position (40 % the first, 40 % the last, 20 % between).",
+            required=True,
+            values=("first_touch", "last_touch", "linear", "position"),
+        ),
+        Column(
+            "channel",
+            TEXT,
+            "The channel of the touches; `(no touch)` for conversions without one in the look back.",
+            required=True,
+        ),
+        Column("currency", TEXT, "ISO 4217 code.", required=True),
+        Column(
+            "conversions",
+            pa.decimal128(18, 6),
+            "Orders and subscription starts credited, each in the currency of its own event; over all channels they add up "
+            "to how many there are.",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "revenue",
+            MONEY_SUM,
+            "Revenue of their journeys in this currency; over all channels it adds up to the last digit.",
+            required=True,
+        ),
     ),
 )
 _FRICTION_POINTS = Table(
@@ -844,7 +1028,8 @@ def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _CUSTOMER_MONTHS, _TICKETS,
-        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _COHORTS,
+        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _STAGE_TRANSITIONS, _STAGE_DURATIONS,
+        _JOURNEY_PATHS, _CHANNEL_CREDIT, _LIFECYCLE_METRICS, _COHORTS,
         _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
         _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,
     )  # fmt: skip

@@ -25,8 +25,11 @@ from schemas.tables import Table
 from transforms import duck
 from transforms.adding_up import Add, Sum, adding_up
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
+from transforms.channel_credit import ADD_CREDIT, channel_credit, merge_channel_credit
+from transforms.channel_touches import channel_touches
 from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.journey_paths import JourneyPaths, PathRules, journey_paths
 from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import (
     Fitted,
@@ -51,11 +54,14 @@ from transforms.metric_inputs import (
 from transforms.partial_metrics import add_values, partial_metrics, segments_sql
 from transforms.service_loyalty import add_cells, exposures_and_outcomes, merge_service_loyalty
 from transforms.shard_step import ShardStep
+from transforms.stage_durations import ADD_STAGE_TIMES, merge_stage_durations, stage_durations
+from transforms.stage_transitions import (
+    ADD_TRANSITION_TIMES,
+    ADD_TRANSITIONS,
+    merge_stage_transitions,
+    stage_transitions,
+)
 
-TRANSITIONS = pa.schema(
-    [("from_stage", pa.string()), ("to_stage", pa.string()), ("transitions", pa.int64()), ("customers", pa.int64()),
-     ("total_duration_s", pa.int64())]
-)  # fmt: skip
 #: The months with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
 #: The partial tables of a shard that the models are fitted on.
@@ -64,13 +70,16 @@ FITTED_ON = ("histories", "spends", "sample")
 MERGED_OF: Mapping[str, Add] = {
     "sums": ADD_SUMS,
     "values": add_values,
-    "transitions": adding_up(TRANSITIONS, "transitions", "customers", "total_duration_s"),
+    "transitions": ADD_TRANSITIONS,
+    "transition_times": ADD_TRANSITION_TIMES,
+    "stage_times": ADD_STAGE_TIMES,
+    "credit_cells": ADD_CREDIT,
     "span": adding_up(SPAN),
     "cohort_cells": adding_up(COHORT_CELLS, "customers"),
     "loyalty_cells": add_cells,
 }
 #: The tables that are merged, in the order in which Merge takes their schemas.
-MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty")
+MERGED = ("lifecycle_metrics", "stage_transitions", "stage_durations", "channel_credit", "cohorts", "service_loyalty")
 
 #: Tables of a shard that the metrics see; the others are made of these, or are published and explain nothing.
 _SEEN = (
@@ -92,6 +101,7 @@ class MeasureRules:
     segments: Mapping[str, str] = field(default_factory=dict)
     lifetime: LifetimeRules = field(default_factory=LifetimeRules)
     conversion_days: int = 30
+    paths: PathRules = field(default_factory=PathRules)
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -112,11 +122,15 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
             now = [metric for metric in rules.metrics if not metric.is_forecast]
             partial = partial_metrics(now, rules.segment_names, connection, rules.parameters)
         partial["cohort_cells"] = cohort_cells(connection)
-        partial["transitions"] = connection.sql(duck.read_sql("stage_transitions")).to_arrow_table().cast(TRANSITIONS)
         answers = connection.sql("from answers").to_arrow_table()
     partial["loyalty_cells"] = exposures_and_outcomes(
         {"touchpoints": touchpoints, "tickets": shard["tickets"], "answers": answers}, rules.calendar.as_of, connection
     )
+    partial |= stage_transitions(shard, connection)
+    partial["stage_times"] = stage_durations(shard, rules.calendar.as_of, connection)
+    touches = channel_touches(shard, rules.paths.look_back_days, rules.calendar, connection)
+    partial["credit_cells"] = channel_credit(shard, touches, connection)
+    partial["path_cells"] = journey_paths(shard, touches, rules.paths, connection)
     partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
     histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
     partial |= partial_histories(histories, rules.forecast)
@@ -183,26 +197,14 @@ def merge(
             partials["sums"], partials["values"], months, rules.metrics, rules.calendar, rules.lifetime,
             tables["lifecycle_metrics"],
         ),
-        "stage_transitions": merge_transitions(partials["transitions"], tables["stage_transitions"]),
+        "stage_transitions": merge_stage_transitions(
+            partials["transitions"], partials["transition_times"], tables["stage_transitions"]
+        ),
+        "stage_durations": merge_stage_durations(partials["stage_times"], tables["stage_durations"]),
+        "channel_credit": merge_channel_credit(partials["credit_cells"], tables["channel_credit"]),
         "cohorts": merge_cohorts(partials["cohort_cells"], rules.calendar, tables["cohorts"]),
         "service_loyalty": merge_service_loyalty(partials["loyalty_cells"]).select(loyalty.schema.names).cast(loyalty.schema),
     }  # fmt: skip
-
-
-def merge_transitions(partials: Sequence[pa.Table], table: Table) -> pa.Table:
-    """stage_transitions from those of all shards."""
-    added = MERGED_OF["transitions"](partials)
-    rows = [
-        {
-            **row,
-            "mean_duration_s": row["total_duration_s"] / row["transitions"]
-            if row["total_duration_s"] is not None
-            else None,
-        }
-        for row in added.to_pylist()
-    ]
-    rows.sort(key=lambda r: (r["from_stage"], r["to_stage"]))
-    return pa.Table.from_pylist(rows, table.schema)
 
 
 # --- Beam ----------------------------------------------------------------------------------------------------------
@@ -223,6 +225,7 @@ class _Partials(beam.DoFn):
             yield name, partials[name]
         for name in FITTED_ON:
             yield pvalue.TaggedOutput("fit", (name, partials[name]))
+        yield pvalue.TaggedOutput("paths", partials["path_cells"])
         narrow = ShardTables({name: shard[name] for name in ("customers", _HISTORY, _SEGMENTS)})
         yield pvalue.TaggedOutput("customers", narrow)
 
@@ -275,14 +278,16 @@ class Measure(beam.PTransform):
     """Measured ShardTables -> {"customers": ShardTables of the valued customers, "tables": KV[table name, table]}."""
 
     def __init__(
-        self, rules: MeasureRules, tables: Mapping[str, Table], inactivity: beam.PCollection | None = None
+        self, rules: MeasureRules, tables: Mapping[str, Table], shards: int, inactivity: beam.PCollection | None = None
     ) -> None:
         super().__init__()
-        self._rules, self._inactivity = rules, inactivity
-        self._tables = {name: tables[name] for name in (*MERGED, "model_parameters")}
+        self._rules, self._shards, self._inactivity = rules, shards, inactivity
+        self._tables = {name: tables[name] for name in (*MERGED, "journey_paths", "model_parameters")}
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
-        parted = shards | "Partials" >> beam.ParDo(_Partials()).with_outputs("fit", "customers", main="partials")
+        parted = shards | "Partials" >> beam.ParDo(_Partials()).with_outputs(
+            "fit", "paths", "customers", main="partials"
+        )
         fitted = (
             _to_one(keyed_tables(parted["fit"], str), "Histories")
             | "Fit" >> beam.ParDo(_Fit(self._rules.forecast)).with_output_types(Fitted)
@@ -296,7 +301,10 @@ class Measure(beam.PTransform):
         merged = _to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
         others = [] if self._inactivity is None else [beam.pvalue.AsSingleton(self._inactivity)]
         parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], *others)
-        tables = (keyed_tables(merged, str), keyed_tables(parameters, str)) | "Numbers" >> beam.Flatten()
+        paths = declared(parted["paths"], pa.Table) | "JourneyPaths" >> JourneyPaths(
+            self._rules.paths, self._tables["journey_paths"], self._shards
+        )
+        tables = (keyed_tables(merged, str), paths, keyed_tables(parameters, str)) | "Numbers" >> beam.Flatten()
         return {"customers": declared(valued["customers"], ShardTables), "tables": tables}
 
 

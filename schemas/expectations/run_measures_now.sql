@@ -29,6 +29,12 @@ select 'rows', 'friction_points', null, null, count(*) from friction_points
 union all
 select 'rows', 'stage_transitions', null, null, count(*) from stage_transitions
 union all
+select 'rows', 'stage_durations', null, null, count(*) from stage_durations
+union all
+select 'rows', 'journey_paths', null, null, count(*) from journey_paths
+union all
+select 'rows', 'channel_credit', null, null, count(*) from channel_credit
+union all
 select 'rows', 'lifecycle_metrics', null, null, count(*) from lifecycle_metrics
 union all
 select 'rows', 'cohorts', null, null, count(*) from cohorts

@@ -53,6 +53,7 @@ select
     s.first_channel,
     p.plan,
     c.stage as current_stage,
+    c.entered_at as stage_entered_at,
     s.touchpoints,
     coalesce(se.n, 0) as sessions,
     coalesce(j.n, 0) as journeys,
