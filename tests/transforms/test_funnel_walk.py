@@ -169,7 +169,8 @@ def worlds(draw: st.DrawFn) -> tuple[list[Touch], tuple[str, ...], Windows, int]
     letters = st.sets(st.sampled_from("abc"), max_size=2).map(lambda s: "".join(sorted(s)))
     touches = draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 9), letters), max_size=10))
     windows = Windows(
-        tuple(draw(st.lists(st.integers(0, 9), min_size=len(steps) - 1, max_size=len(steps) - 1))), draw(st.integers(0, 12))
+        tuple(draw(st.lists(st.integers(0, 9), min_size=len(steps) - 1, max_size=len(steps) - 1))),
+        draw(st.integers(0, 12)),
     )
     return sorted(touches, key=lambda touch: touch[:2]), steps, windows, draw(st.integers(9, 20))
 
