@@ -23,8 +23,9 @@ from apache_beam import pvalue
 from schemas.dictionary import Metric
 from schemas.tables import Table
 from transforms import duck
+from transforms.adding_up import Add, Sum, adding_up
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
-from transforms.cohorts import cohort_cells, merge_cohorts
+from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
 from transforms.lifetime_value import (
     Fitted,
@@ -36,10 +37,10 @@ from transforms.lifetime_value import (
     purchase_histories,
     value_customers,
 )
-from transforms.merge_metrics import LifetimeRules, all_months, merge_metrics
+from transforms.merge_metrics import ADD_SUMS, LifetimeRules, all_months, merge_metrics
 from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months, made, opened
-from transforms.partial_metrics import partial_metrics, segments_sql
-from transforms.service_loyalty import exposures_and_outcomes, merge_service_loyalty
+from transforms.partial_metrics import add_values, partial_metrics, segments_sql
+from transforms.service_loyalty import add_cells, exposures_and_outcomes, merge_service_loyalty
 from transforms.shard_step import ShardStep
 
 TRANSITIONS = pa.schema(
@@ -48,9 +49,17 @@ TRANSITIONS = pa.schema(
 )  # fmt: skip
 #: The months with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
-#: The partial tables of a shard that the models are fitted on, and those that the tables of numbers are merged of.
+#: The partial tables of a shard that the models are fitted on.
 FITTED_ON = ("histories", "spends", "sample")
-MERGED_OF = ("sums", "values", "transitions", "span", "cohort_cells", "loyalty_cells")
+#: Those that the tables of numbers are merged of, and how they add up.
+MERGED_OF: Mapping[str, Add] = {
+    "sums": ADD_SUMS,
+    "values": add_values,
+    "transitions": adding_up(TRANSITIONS, "transitions", "customers", "total_duration_s"),
+    "span": adding_up(SPAN),
+    "cohort_cells": adding_up(COHORT_CELLS, "customers"),
+    "loyalty_cells": add_cells,
+}
 #: The tables that are merged, in the order in which Merge takes their schemas.
 MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty")
 
@@ -155,7 +164,7 @@ def value(
 def merge(
     partials: Mapping[str, Sequence[pa.Table]], rules: MeasureRules, tables: Mapping[str, Table]
 ) -> dict[str, pa.Table]:
-    """The tables MERGED from the partial tables of all shards, in any order."""
+    """The tables MERGED from the partial tables MERGED_OF of all shards, in any order, added up or not."""
     seen = [day for span in partials["span"] for day in span["month"].to_pylist()]
     months = all_months(min(seen, default=None), rules.calendar)
     loyalty = tables["service_loyalty"]
@@ -172,23 +181,15 @@ def merge(
 
 def merge_transitions(partials: Sequence[pa.Table], table: Table) -> pa.Table:
     """stage_transitions from those of all shards."""
-    if not partials:
-        return table.schema.empty_table()
-    merged = pa.concat_tables(partials).group_by(["from_stage", "to_stage"]).aggregate(
-        [("transitions", "sum"), ("customers", "sum"), ("total_duration_s", "sum")]
-    )  # fmt: skip
+    added = MERGED_OF["transitions"](partials)
     rows = [
         {
-            "from_stage": row["from_stage"],
-            "to_stage": row["to_stage"],
-            "transitions": row["transitions_sum"],
-            "customers": row["customers_sum"],
-            "total_duration_s": row["total_duration_s_sum"],
-            "mean_duration_s": row["total_duration_s_sum"] / row["transitions_sum"]
-            if row["total_duration_s_sum"] is not None
+            **row,
+            "mean_duration_s": row["total_duration_s"] / row["transitions"]
+            if row["total_duration_s"] is not None
             else None,
         }
-        for row in merged.to_pylist()
+        for row in added.to_pylist()
     ]
     rows.sort(key=lambda r: (r["from_stage"], r["to_stage"]))
     return pa.Table.from_pylist(rows, table.schema)
@@ -245,10 +246,11 @@ class _Merge(beam.DoFn):
         self._rules, self._tables = rules, tables
 
     def process(self, element: tuple[None, Iterable[tuple[str, pa.Table]]]) -> Iterator[tuple[str, pa.Table]]:
-        partials: dict[str, list[pa.Table]] = {name: [] for name in MERGED_OF}
+        sums = {name: Sum(add) for name, add in MERGED_OF.items()}
         for name, table in element[1]:
-            partials[name].append(table)
-        yield from merge(partials, self._rules, self._tables).items()
+            sums[name].include(table)
+        added = {name: [total.total()] for name, total in sums.items()}
+        yield from merge(added, self._rules, self._tables).items()
 
 
 def _to_one(tables: beam.PCollection, name: str) -> beam.PCollection:

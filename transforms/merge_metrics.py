@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from schemas.dictionary import Metric
 from schemas.tables import Table
+from transforms.adding_up import adding_up
 from transforms.metric_inputs import Calendar
-from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_up, to_buckets
-from transforms.quantiles import EXACT_VALUES, quantile
+from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_values
+from transforms.quantiles import quantile
 from transforms.survival import kaplan_meier
 from transforms.time_zones import micros, next_month
 
@@ -27,6 +28,7 @@ Month = datetime.date | None
 Cut = tuple[str, str | None]
 EVERYONE: Cut = ("all", None)
 _DAYS_A_YEAR = Fraction(36525, 100)
+ADD_SUMS = adding_up(SUMS, "numerator", "denominator", "n", "pending")
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,7 @@ def all_months(first: datetime.date | None, calendar: Calendar) -> list[datetime
 
 
 def _all_series(tables: Sequence[pa.Table]) -> dict[str, dict[Cut, _Series]]:
-    if not tables:
-        return {}
-    added = add_up(pa.concat_tables(tables), SUMS, ("numerator", "denominator", "n", "pending"))
+    added = ADD_SUMS(tables)
     series: dict[str, dict[Cut, _Series]] = defaultdict(lambda: defaultdict(_Series))
     for row in added.to_pylist():
         part = _Sum(
@@ -254,20 +254,10 @@ def _without_empty_segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _all_values(tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
-    """Distributions by metric, one row a value; in buckets throughout where the exact ones are too many."""
-    if not tables:
-        return {}
-    together = pa.concat_tables(tables)
-    found = {}
-    for name in sorted(set(together["metric"].to_pylist())):
-        own = together.filter(pc.field("metric") == name)
-        segments = set(pc.unique(own["segment"]).to_pylist())
-        everyone = own.filter(pc.field("segment") == "all") if "all" in segments else own
-        known = everyone.filter(~pc.field("is_open"))
-        if (pc.sum(known["count"]).as_py() or 0) > EXACT_VALUES or pc.any(own["is_bucket"]).as_py():
-            own = to_buckets(own)
-        found[name] = add_up(own, VALUES, ("count", "total", "pending"))
-    return found
+    """Distributions by metric, one row a value or bucket."""
+    values = add_values(tables)
+    names = sorted(pc.unique(values["metric"]).to_pylist())
+    return {name: values.filter(pc.field("metric") == name) for name in names}
 
 
 @dataclass
@@ -278,8 +268,13 @@ class _Distribution:
     is_open: np.ndarray
     counts: np.ndarray
     totals: np.ndarray
+    is_bucket: np.ndarray
     pending: int
-    is_bucket: bool
+
+    def method(self, name: str) -> str:
+        """How the statistic comes about: a mean is exact however many values, and waits count in km_p50 alone."""
+        used = self.is_bucket if name == "km_p50" else self.is_bucket & ~self.is_open
+        return "buckets" if name != "mean" and used.any() else "exact"
 
     def statistic(self, name: str, divisor: int) -> float | None:
         known = ~self.is_open
@@ -306,15 +301,15 @@ def _distribution_rows(
     months_of = (
         np.array(values["month"].to_pylist(), "datetime64[D]") if values.num_rows else np.array([], "datetime64[D]")
     )
-    columns = [values[name].to_numpy() for name in ("value", "is_open", "count", "total", "pending")]
-    is_bucket = bool(pc.any(values["is_bucket"]).as_py())
+    names = ("value", "is_open", "count", "total", "is_bucket", "pending")
+    columns = [values[name].to_numpy() for name in names]
     for cut in _cuts(metric, cuts):
         rows = np.array(cuts.get(cut, []), np.int64)
         rows = rows[np.lexsort((columns[1][rows], columns[0][rows]))] if len(rows) else rows
         for month in [*months, None]:
             own = rows if month is None else rows[months_of[rows] == np.datetime64(month)]
-            value, is_open, count, total, pending = (column[own] for column in columns)
-            of = _Distribution(value, is_open.astype(bool), count, total, int(pending.sum()), is_bucket)
+            value, is_open, count, total, is_bucket, pending = (column[own] for column in columns)
+            of = _Distribution(value, is_open, count, total, is_bucket, int(pending.sum()))
             known = ~of.is_open
             n, total_of_known = int(of.counts[known].sum()), int(of.totals[known].sum())
             for statistic in metric.statistics:
@@ -326,5 +321,5 @@ def _distribution_rows(
                     "value": of.statistic(statistic, metric.divisor),
                     "unit": metric.unit,
                     "n": int(of.counts.sum()) if statistic == "km_p50" else n,
-                    "method": "buckets" if is_bucket and statistic != "mean" else "exact",
+                    "method": of.method(statistic),
                 }
