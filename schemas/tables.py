@@ -575,7 +575,7 @@ _FUNNELS = Table(
         Column(
             "status",
             TEXT,
-            "provisional while attempts that are open at an earlier step may still reach this one.",
+            "provisional while attempts that are open at an earlier step may still reach this one, else final.",
             required=True,
             values=("final", "provisional"),
         ),

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from schemas.tables import Table
 from transforms import duck
+from transforms.adding_up import add_up
 from transforms.columns import one_chunk, valid_mask
 from transforms.funnel_walk import Attempts, Timeline, Windows, each_entry, furthest_of_group
 from transforms.groups import group_rows
@@ -123,6 +124,19 @@ def _near(name: str, known: Collection[str], prefix: str, otherwise: str = "") -
     if near:
         return f"Did you mean {' or '.join(prefix + one for one in near)}?"
     return otherwise or f"There are: {', '.join(prefix + one for one in sorted(known)) or 'none'}."
+
+
+def check_funnel(steps: Sequence[str], step_windows: Sequence[object], by: Sequence[str]) -> None:
+    """ValueError where the parts of a funnel do not fit together."""
+    if not 2 <= len(steps) <= MOST_STEPS:
+        raise ValueError(f"has {len(steps)} steps; a funnel has 2 to {MOST_STEPS}")
+    if len(step_windows) not in (0, 1, len(steps) - 1):
+        raise ValueError(
+            f"has {len(step_windows)} step_windows for {len(steps)} steps; give one for all, or one for each step after "
+            f"the first: {len(steps) - 1}"
+        )
+    if len(set(by)) < len(by) or ALL in by:
+        raise ValueError(f"has a segment twice, or one named {ALL}, which is always there; name each once")
 
 
 def try_funnel(funnel: Funnel, touchpoints: str, connection: duckdb.DuckDBPyConnection) -> None:
@@ -352,9 +366,7 @@ def add_funnel_cells(partials: Sequence[pa.Table]) -> pa.Table:
 
 
 def _sum(cells: pa.Table) -> pa.Table:
-    keys = FUNNEL_CELLS.names[:-1]
-    summed = cells.group_by(keys, use_threads=False).aggregate([("count", "sum")]).rename_columns([*keys, "count"])
-    return summed.select(FUNNEL_CELLS.names).cast(FUNNEL_CELLS).sort_by([(key, "ascending") for key in keys])
+    return add_up(cells, FUNNEL_CELLS, ("count",)).sort_by([(key, "ascending") for key in FUNNEL_CELLS.names[:-1]])
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The numbers of a run: of each shard by SQL, merged by adding, divided once at the end.
 
 A shard gives its customers' months, and partial tables: sums and distributions of every metric (partial_metrics.py), cells
-of cohorts, of service and loyalty, transitions of stages, histories of purchases. What must be fitted is fitted on those
-of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in merge_metrics.py.
+of cohorts, of service and loyalty, of funnels, transitions of stages, histories of purchases. What must be fitted is
+fitted on those of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in
+merge_metrics.py.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from transforms.adding_up import Add, Sum, adding_up
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
 from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.funnels import Funnel, add_funnel_cells, funnel_cells, merge_funnels
 from transforms.lifetime_value import (
     Fitted,
     ForecastRules,
@@ -42,6 +44,7 @@ from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months,
 from transforms.partial_metrics import add_values, partial_metrics, segments_sql
 from transforms.service_loyalty import add_cells, exposures_and_outcomes, merge_service_loyalty
 from transforms.shard_step import ShardStep
+from transforms.time_zones import micros
 
 TRANSITIONS = pa.schema(
     [("from_stage", pa.string()), ("to_stage", pa.string()), ("transitions", pa.int64()), ("customers", pa.int64()),
@@ -59,9 +62,10 @@ MERGED_OF: Mapping[str, Add] = {
     "span": adding_up(SPAN),
     "cohort_cells": adding_up(COHORT_CELLS, "customers"),
     "loyalty_cells": add_cells,
+    "funnel_cells": add_funnel_cells,
 }
 #: The tables that are merged, in the order in which Merge takes their schemas.
-MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty")
+MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty", "funnels")
 
 #: Tables of a shard that the metrics see; the others are made of these, or are published and explain nothing.
 _SEEN = (
@@ -82,6 +86,7 @@ class MeasureRules:
     forecast: ForecastRules
     segments: Mapping[str, str] = field(default_factory=dict)
     lifetime: LifetimeRules = field(default_factory=LifetimeRules)
+    funnels: tuple[Funnel, ...] = ()
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -108,6 +113,8 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
     partial["loyalty_cells"] = exposures_and_outcomes(
         {"touchpoints": touchpoints, "tickets": shard["tickets"], "answers": answers}, rules.calendar.as_of, connection
     )
+    as_of = micros(rules.calendar.as_of)
+    partial["funnel_cells"] = funnel_cells(touchpoints, customers, rules.funnels, as_of, connection)
     partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
     histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
     partial |= partial_histories(histories, rules.forecast)
@@ -176,6 +183,7 @@ def merge(
         "stage_transitions": merge_transitions(partials["transitions"], tables["stage_transitions"]),
         "cohorts": merge_cohorts(partials["cohort_cells"], rules.calendar, tables["cohorts"]),
         "service_loyalty": merge_service_loyalty(partials["loyalty_cells"]).select(loyalty.schema.names).cast(loyalty.schema),
+        "funnels": merge_funnels(partials["funnel_cells"], rules.funnels, tables["funnels"]),
     }  # fmt: skip
 
 
