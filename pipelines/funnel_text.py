@@ -17,26 +17,40 @@ _WHO = {
     "entries": "entries, each first step by itself",
 }
 _HEAD = ("", "reached", "of all", "of those before", "dropped", "open", "median", "9 of 10 within", "from entry")
-_LONGEST_STEP = 60
+_LONGEST_TEXT = 60
 
 
 def as_text(answer: Answer) -> Iterator[str]:
-    """Lines."""
-    funnel = answer.funnel
+    """Lines: the steps of everyone, and for each segment a table with a line a value."""
+    funnel, rows = answer.funnel, answer.rows.to_pylist()
     yield f"Funnel of {_WHO[funnel.counted]}, as of {utc_text(answer.as_of)}; {spelled(funnel.window_s)} in all"
-    rows = answer.rows.to_pylist()
-    is_provisional = False
-    for (segment, value), steps in groupby(rows, key=lambda row: (row["segment"], row["segment_value"])):
-        block = list(steps)
-        is_provisional |= any(row["status"] == "provisional" for row in block)
+    yield ""
+    everyone = [row for row in rows if row["segment"] == ALL]
+    yield _sum(everyone)
+    yield from _table([_HEAD, *map(_cells, everyone)])
+    for segment in funnel.by:
+        own = [row for row in rows if row["segment"] == segment]
+        shares = [f"took {row['step_no']}" for row in everyone[1:]]
+        head = (_short(segment), "entered", *shares, "dropped", "open", "median to the last")
         yield ""
-        if segment != ALL:
-            yield f"{segment} = {value}"
-        yield _sum(block)
-        yield from _table([_HEAD, *map(_cells, block)])
-    if is_provisional:
+        yield from _table([head, *(_line(list(steps)) for _, steps in groupby(own, lambda row: row["segment_value"]))])
+    if any(row["status"] == "provisional" for row in rows):
         yield ""
-        yield "Open attempts may still go on: the steps after them are provisional."
+        yield "Open attempts may still go on: what is told of the steps after them is provisional."
+
+
+def _line(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """A value of a segment."""
+    dropped, is_open = (sum(step[name] for step in steps) for name in ("dropped", "open"))
+    median = steps[-1]["entry_median_s"]
+    return (
+        _short(steps[0]["segment_value"]),
+        f"{steps[0]['entered']:,}",
+        *(_share(step["conversion"]) for step in steps[1:]),
+        f"{dropped:,}",
+        f"{is_open:,}",
+        "" if median is None else spelled(median),
+    )
 
 
 def _sum(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -47,11 +61,9 @@ def _sum(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    step = " ".join(row["step"].split())
-    step = step if len(step) <= _LONGEST_STEP else f"{step[: _LONGEST_STEP - 3]}..."
     is_last = row["step_no"] == row["steps"]
     return (
-        f"{row['step_no']} {step}",
+        f"{row['step_no']} {_short(row['step'])}",
         f"{row['reached']:,}",
         _share(row["conversion"]),
         _share(row["step_conversion"]),
@@ -62,6 +74,12 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
             for name in ("step_median_s", "step_p90_s", "entry_median_s")
         ),
     )
+
+
+def _short(text: str) -> str:
+    """On one line, and not too long."""
+    text = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
 
 
 def _share(share: float | None) -> str:
