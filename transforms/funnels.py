@@ -111,7 +111,8 @@ def read_step(
         return Step(f"stage:{name}", stage=name)
     if _WORD.fullmatch(text) and text not in columns:
         if text not in event_types:
-            mend = _near(text, event_types, "", "An event type, stage:NAME, or a condition such as page_kind = 'cart'.")
+            otherwise = "Name an event type or stage:NAME, or write a condition such as page_kind = 'cart'."
+            mend = _near(text, [*event_types, *columns], "", otherwise)
             raise FunnelError(f"The step {text} is no event type, nor a column of touchpoints", mend)
         return Step(text, f"event_type = {_text(text)}")
     if not text:
@@ -129,7 +130,7 @@ def _near(name: str, known: Collection[str], prefix: str, otherwise: str = "") -
 def check_funnel(steps: Sequence[str], step_windows: Sequence[object], by: Sequence[str]) -> None:
     """ValueError where the parts of a funnel do not fit together."""
     if not 2 <= len(steps) <= MOST_STEPS:
-        raise ValueError(f"has {len(steps)} steps; a funnel has 2 to {MOST_STEPS}")
+        raise ValueError(f"needs 2 to {MOST_STEPS} steps, and has {len(steps)}")
     if len(step_windows) not in (0, 1, len(steps) - 1):
         raise ValueError(
             f"has {len(step_windows)} step_windows for {len(steps)} steps; give one for all, or one for each step after "
@@ -421,7 +422,7 @@ def _cuts(cells: pa.Table) -> Iterator[tuple[tuple[str, str, str | None], dict[A
         encoded = one_chunk(cells[name]).dictionary_encode(null_encoding="encode")
         new |= changes(encoded.indices.to_numpy())
     first = np.flatnonzero(new)
-    ends = np.append(first[1:], cells.num_rows)
+    ends = np.append(first, cells.num_rows)[1:]
     value, count = cells["value"].fill_null(-1).to_numpy(), cells["count"].to_numpy()
     found: dict[tuple[str, str, str | None], tuple[dict[Any, Any], dict[Any, Any]]] = {}
     heads = cells.select(keys).take(pa.array(first)).to_pylist()
