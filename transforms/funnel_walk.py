@@ -1,10 +1,11 @@
-"""How far each customer gets along the steps of a funnel: on sorted arrays, in one pass a step.
+"""How far each customer gets along the steps of a funnel: on sorted arrays, in a few passes a step.
 
-A chain takes each step on a later touchpoint than the step before, other touchpoints may lie between, and every window
-holds. Of all chains of k steps that end on a touchpoint only one need be remembered, the one that goes back the least at
-every step: whatever another one can be carried on to, this one can, because its gaps and its age are the smallest. It is
-found by taking, of the touchpoints on which a chain of k - 1 steps ends, the last one before. So no chain is tried twice,
-and tests/transforms/test_funnel_walk.py holds it against all chains there are.
+Every touchpoint of the first step is an attempt. It is told by how far one can get from it: each step on a later touchpoint
+than the step before, others may lie between, and every window holds. Chains are not tried one by one. Of all chains of k
+steps that end on a touchpoint only the one that goes back the least at every step matters: whatever another one can be
+carried on to, this one can, because its gaps and its age are the smallest. It is found by taking, of the touchpoints on
+which a chain of k - 1 steps ends, the last one before. The same, seen from the end, gives for each attempt the chain that
+arrives first. tests/transforms/test_funnel_walk.py holds both against all chains that there are.
 """
 
 from __future__ import annotations
@@ -57,57 +58,44 @@ class _Chains:
 
 
 def furthest_of_group(timeline: Timeline, windows: Windows, as_of: int) -> Attempts:
-    """One attempt for each group that took the first step: the one that gets furthest.
+    """One attempt for each group that took the first step: the one that gets furthest, of several the first.
 
-    Of several that convert it is the first to do so, of several that do not the last to get so far; and of those that end
-    there, the one that began last, with every step as late as can be. The group is open if it did not convert and any
-    attempt of it still can.
+    Its steps are each as early as can be. The group is open if no attempt of it converted and any of them still can.
     """
-    chains = _walk(timeline.group, timeline.time, timeline.matches, windows)
-    groups = int(timeline.group[-1]) + 1 if len(timeline.group) else 0
-    steps = len(chains)
-    reached, last = np.zeros(groups, np.int64), np.full(groups, -1)
-    is_open = np.zeros(groups, bool)
-    for number, ends in enumerate(chains, start=1):
-        whose, place = timeline.group[ends.row], np.arange(len(ends.row))
+    steps, groups = len(timeline.matches), int(timeline.group[-1]) + 1 if len(timeline.group) else 0
+    reached, is_open = np.zeros(groups, np.int64), np.zeros(groups, bool)
+    for number, ends in enumerate(_walk(timeline.group, timeline.time, timeline.matches, windows), start=1):
+        whose = timeline.group[ends.row]
         reached[whose] = number
-        if number == steps:
-            last[whose[::-1]] = place[::-1]  # the last assignment wins: the first to convert
-        else:
-            last[whose] = place
+        if number < steps:
             live = (timeline.time[ends.row] + windows.steps[number - 1] > as_of) & (ends.began + windows.in_all > as_of)
             is_open[whose[live]] = True
+    rows = np.full((steps, groups), -1)
+    for number in range(1, steps + 1):
+        # Only of the groups that get just so far: all these passes together look at a touchpoint once a step.
+        matches = [match[reached[timeline.group[match]] == number] for match in timeline.matches[:number]]
+        chains = _walk_back(timeline, windows, matches)
+        place = np.full(groups, -1)
+        place[timeline.group[_mirrored(timeline, chains[-1].row)]] = np.arange(
+            len(chains[-1].row)
+        )  # the first one wins
+        whose = np.flatnonzero(place >= 0)
+        _trace(timeline, chains, place[whose], rows, whose)
     entered = np.flatnonzero(reached)
-    reached, last = reached[entered], last[entered]
-    rows, place = np.full((steps, len(entered)), -1), np.zeros(len(entered), np.int64)
-    for number in range(steps, 0, -1):
-        place = np.where(reached == number, last, place)
-        there, ends = np.flatnonzero(reached >= number), chains[number - 1]
-        rows[number - 1, there] = ends.row[place[there]]
-        place[there] = ends.before[place[there]]
-    return Attempts(reached, is_open[entered] & (reached < steps), rows)
+    return Attempts(reached[entered], (is_open & (reached < steps))[entered], rows[:, entered])
 
 
 def each_entry(timeline: Timeline, windows: Windows, as_of: int) -> Attempts:
-    """Every touchpoint of the first step as an attempt of its own, told by how far one can get from it.
-
-    Of several ways to get there it is the one that arrives first, with every step as early as can be. A later touchpoint
-    may serve several attempts. Worked out backwards: seen from its end, an attempt is a chain of the steps in reverse.
-    """
+    """Every attempt by itself, with its steps each as early as can be. A later touchpoint may serve several."""
     steps, entries = len(timeline.matches), timeline.matches[0]
-    reached = np.zeros(len(entries), np.int64)
-    is_open = np.zeros(len(entries), bool)
+    reached, is_open = np.zeros(len(entries), np.int64), np.zeros(len(entries), bool)
     rows = np.full((steps, len(entries)), -1)
     for number in range(steps, 0, -1):
         chains = _walk_back(timeline, windows, timeline.matches[:number])
-        begun = _mirrored(timeline, chains[-1].row)
-        mine = np.searchsorted(entries, begun)
-        new = reached[mine] == 0
-        mine, place = mine[new], np.flatnonzero(new)
-        reached[mine] = number
-        for step, ends in enumerate(reversed(chains)):
-            rows[step, mine] = _mirrored(timeline, ends.row[place])
-            place = ends.before[place]
+        mine = np.searchsorted(entries, _mirrored(timeline, chains[-1].row))
+        place = np.flatnonzero(reached[mine] == 0)
+        reached[mine[place]] = number
+        _trace(timeline, chains, place, rows, mine[place])
         if number < steps:
             ends_here = timeline.matches[number - 1]
             live = ends_here[timeline.time[ends_here] + windows.steps[number - 1] > as_of]
@@ -115,6 +103,13 @@ def each_entry(timeline: Timeline, windows: Windows, as_of: int) -> Attempts:
             begun = begun[timeline.time[begun] + windows.in_all > as_of]
             is_open[np.searchsorted(entries, begun)] = True
     return Attempts(reached, is_open & (reached < steps), rows)
+
+
+def _trace(timeline: Timeline, chains: list[_Chains], place: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    """Writes the touchpoints of some chains of `_walk_back`, first step first, into columns of `rows`."""
+    for step, ends in enumerate(reversed(chains)):
+        rows[step, columns] = _mirrored(timeline, ends.row[place])
+        place = ends.before[place]
 
 
 def _walk(group: np.ndarray, time: np.ndarray, matches: Sequence[np.ndarray], windows: Windows) -> list[_Chains]:

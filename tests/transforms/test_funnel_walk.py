@@ -85,11 +85,13 @@ def test_others_may_lie_between_and_another_group_is_none_of_ours() -> None:
     assert found == [(1, False, (0,)), (2, False, (2, 3))]  # group 1 never entered
 
 
-def test_of_several_conversions_the_first_counts_and_of_several_failures_the_last() -> None:
+def test_of_several_attempts_that_get_as_far_the_first_counts() -> None:
     window = Windows((10,), 10)
     twice = [(0, 0, "a"), (0, 1, "b"), (0, 100, "a"), (0, 105, "b")]
     assert one(twice, AB, window) == (2, False, (0, 1))
-    assert one([(0, 0, "a"), (0, 100, "a")], AB, window) == (1, False, (1,))
+    assert one([(0, 0, "a"), (0, 100, "a")], AB, window) == (1, False, (0,))
+    # Within the window the first entry converts, though later ones would convert sooner.
+    assert one([(0, 0, "a"), (0, 4, "a"), (0, 6, "b"), (0, 7, "b")], AB, window) == (2, False, (0, 2))
 
 
 @pytest.mark.parametrize(("as_of", "is_open"), [(159, True), (160, False), (161, False)])
@@ -151,11 +153,8 @@ def by_definition(
         own = [chain for chain in every if (chain[0] if by_entry else world.group[chain[0]]) == unit]
         furthest = max(map(len, own))
         best = [chain for chain in own if len(chain) == furthest]
-        if by_entry:
-            counted = min(best, key=lambda chain: chain[::-1])
-        else:
-            end = (min if furthest == steps else max)(chain[-1] for chain in best)
-            counted = max((chain for chain in best if chain[-1] == end), key=lambda chain: chain[::-1])
+        entry = min(chain[0] for chain in best)
+        counted = min((chain for chain in best if chain[0] == entry), key=lambda chain: chain[::-1])
         is_open = furthest < steps and any(can_go_on(world, windows, chain, as_of) for chain in own)
         found.append((furthest, is_open, counted))
     return found
