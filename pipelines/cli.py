@@ -348,13 +348,14 @@ def funnel(
     lake: str, steps: tuple[str, ...], window: str, step_windows: tuple[str, ...], by: tuple[str, ...], counted: Any,
     since: Any, until: Any, top: int | None, form: Any, output: str | None, run_id: str | None,
 ) -> int:  # fmt: skip
-    """Count how many take some steps one after the other, where they stop, and how long each step takes.
+    """Count how many take some steps in order, and where they stop.
 
     \b
     parcours funnel --lake lake --step site_visit --step "page_kind = 'checkout'" --step purchase --window 7d
     parcours funnel --lake lake --step stage:consideration --step stage:purchase --by channel --from 2026-01-01
 
-    Each step is a later touchpoint of the same customer than the one before; others may lie between. converted took
+    Also told: how long each step takes. Each step is a later touchpoint of the same customer than the one before;
+    others may lie between. converted took
     all steps within the windows; open did not, but still can at as-of; dropped cannot. docs/funnels.md has the rules.
     """
     from pipelines.query import target_of, write_rows
