@@ -295,6 +295,92 @@ def query(lake: str, sql: str, form: Any, output: str | None, run_id: str | None
 @parcours.command()
 @click.option("--lake", metavar="LAKE", required=True, help="The lake that a run was published in.")
 @click.option(
+    "--step",
+    "steps",
+    metavar="STEP",
+    multiple=True,
+    required=True,
+    help="An event type, stage:NAME, or a SQL condition on a touchpoint. Two or more, in order.",
+)
+@click.option(
+    "--window", metavar="SPAN", default="30d", show_default=True, help="From the first step to the last, at most."
+)
+@click.option(
+    "--step-window",
+    "step_windows",
+    metavar="SPAN",
+    multiple=True,
+    help="From each step to the next, at most: once for all, or once for each step after the first.",
+)
+@click.option(
+    "--by",
+    metavar="SEGMENT",
+    multiple=True,
+    help="Tell apart by this at the entry: a column of touchpoints or SQL, plan, or first_channel. Repeat for more.",
+)
+@click.option(
+    "--count",
+    "counted",
+    type=click.Choice(["customers", "journeys", "entries"]),
+    default="customers",
+    show_default=True,
+    help="What is counted: customers or journeys by their furthest attempt, or each first step.",
+)
+@click.option("--from", "since", metavar="DAY", type=click.DateTime(["%Y-%m-%d"]), help="Entries from this day on.")
+@click.option("--to", "until", metavar="DAY", type=click.DateTime(["%Y-%m-%d"]), help="Entries before this day.")
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Values of a segment to show; the others are told as one. Default: 10, in a file 100.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="The form of the answer.",
+)
+@click.option("--output", metavar="FILE", help="Write the answer to a file.")
+@click.option("--run", "run_id", metavar="RUN", help="Ask this run, published or not, instead of the published one.")
+def funnel(
+    lake: str, steps: tuple[str, ...], window: str, step_windows: tuple[str, ...], by: tuple[str, ...], counted: Any,
+    since: Any, until: Any, top: int | None, form: Any, output: str | None, run_id: str | None,
+) -> int:  # fmt: skip
+    """Count how many take some steps in order, and where they stop.
+
+    \b
+    parcours funnel --lake lake --step site_visit --step "page_kind = 'checkout'" --step purchase --window 7d
+    parcours funnel --lake lake --step stage:consideration --step stage:purchase --by channel --from 2026-01-01
+
+    Also told: how long each step takes. Each step is a later touchpoint of the same customer than the one before;
+    others may lie between. converted took
+    all steps within the windows; open did not, but still can at as-of; dropped cannot. docs/funnels.md has the rules.
+    """
+    from pipelines.query import target_of, write_rows
+
+    try:
+        with _quiet_imports():  # a lake on an object store is read through Beam
+            from pipelines.funnel import Asked, ask_funnel
+            from pipelines.funnel_text import as_text
+
+            days = [None if day is None else day.date() for day in (since, until)]
+            asked = Asked(steps, window, step_windows, by, counted, *days)
+            answer = ask_funnel(lake, asked, run_id, top or (10 if form == "table" else 100))
+        if form == "table":
+            with target_of(output) as target:
+                target.write("".join(f"{line}\n" for line in as_text(answer)).encode())
+        else:
+            write_rows(answer.rows, form, output)
+    except BrokenPipeError:  # click would make it an exit status of 1: refused
+        return _reader_left()
+    return 0
+
+
+@parcours.command()
+@click.option("--lake", metavar="LAKE", required=True, help="The lake that a run was published in.")
+@click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=0),

@@ -23,9 +23,11 @@ from transforms.batches import ShardTables
 from transforms.build_entities import build_entities
 from transforms.build_journeys import build_journeys
 from transforms.find_friction import FrictionRules, find_friction
+from transforms.funnels import FunnelError, try_funnel
 from transforms.load_by_customer import FOUND
 from transforms.map_source import SourceMapping, run_select
 from transforms.measure import measure
+from transforms.metric_inputs import opened
 from transforms.parse_csv import HeaderError, column_names
 from transforms.read_blocks import InputFile, UnreadableFile, read_csv_header
 from transforms.stitch import event_schema, stitch
@@ -73,7 +75,20 @@ def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duc
         _try(find_one, f"{kind.file[:-5]}.sql", _MEND_ENTRY)
     shard = find_friction(shard, plan.friction, connection)
     shard = summarise_customers(shard, plan.customers, connection)
+    _check_funnels(plan, connection)
     _check_metrics(shard, plan, connection)
+
+
+def _check_funnels(plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
+    """On the published columns only: the same funnel can then be asked of the published table."""
+    if not plan.measure.funnels:
+        return
+    with opened(connection, {"touchpoints": plan.tables["touchpoints"].schema.empty_table()}):
+        for funnel in plan.measure.funnels:
+            try:
+                try_funnel(funnel, "touchpoints", connection)
+            except FunnelError as error:
+                raise UsageError(f"The setting `funnels.{funnel.name}`: {error}.", error.mend) from None
 
 
 def _check_metrics(shard: ShardTables, plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pipelines.audit import Audit, Auditor, refusal
 from pipelines.catalog import write_catalog
 from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
+from pipelines.funnel import funnels_of_settings
 from pipelines.housekeeping import keep, recover
 from pipelines.inputs import find_inputs, load_mappings
 from pipelines.lake import Lake, Listing, Run, new_run_id
@@ -70,7 +71,7 @@ _OWN_SQL = {
     "Validate": ("exclude",),
     "AssignStages": ("stages",),
     "FindFriction": ("friction",),
-    "MeasureShards": ("metrics", "segments"),
+    "MeasureShards": ("metrics", "segments", "funnels"),
 }
 
 
@@ -317,7 +318,12 @@ def make_plan(
         journeys=JourneyRules(as_of, settings.journey_silence_days * _DAY_US, months),
         friction=FrictionRules(friction, as_of),
         customers=CustomerRules(as_of),
-        measure=measure_rules(metrics, settings, Calendar(months, as_of)),
+        measure=replace(
+            measure_rules(metrics, settings, Calendar(months, as_of)),
+            funnels=funnels_of_settings(
+                settings.funnels, contracts.event_types, tables(contracts)["touchpoints"].schema.names, stages
+            ),
+        ),
         shards=settings.shards or _shards(files, settings.events_per_shard),
         run_id=run_id,
         folder=attempt.folder,

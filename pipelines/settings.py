@@ -9,13 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.durations import parse_duration
 from pipelines.errors import UsageError
 from transforms.business_time import Schedule, WorkingHours, parse_week
+from transforms.funnels import check_funnel
 
 IdentityPolicy = Literal["device_split", "last_auth", "none"]
 
@@ -127,6 +129,26 @@ def _segment_name(name: str) -> str:
     return name
 
 
+def _texts(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise ValueError('is not a list of texts; write it as ["site_visit", "purchase"]')
+    return tuple(value)
+
+
+def _span(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _spans(value: object) -> object:
+    """One for all, or a list."""
+    spans = (value,) if isinstance(value, str) else _texts(value)
+    assert isinstance(spans, tuple)
+    for span in spans:
+        parse_duration(span)
+    return spans
+
+
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
 Folder = Annotated[str, AfterValidator(_folder)]
 File = Annotated[str, AfterValidator(_file)]
@@ -218,6 +240,34 @@ class BusinessHours(BaseModel):
     @model_validator(mode="after")
     def _is_a_schedule(self) -> "BusinessHours":
         self.schedule()
+        return self
+
+
+FunnelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+class FunnelSettings(BaseModel):
+    """One funnel: a table [funnels.NAME]. docs/funnels.md has the rules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    steps: Texts = Field(description="Each an event type, stage:NAME, or a SQL condition on a touchpoint.")
+    window: Annotated[str, AfterValidator(_span)] = Field(
+        default="30d", description="From the first step to the last, at most."
+    )
+    step_windows: Annotated[tuple[str, ...], BeforeValidator(_spans)] = Field(
+        default=(),
+        description="From each step to the next, at most: one for all, or one for each step after the first.",
+    )
+    by: Texts = Field(
+        default=(), description="Segments at the entry: columns of touchpoints or SQL, plan, or first_channel."
+    )
+    count: Literal["customers", "journeys", "entries"] = Field(default="customers", description="What is counted.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_funnel(self.steps, self.step_windows, self.by)
         return self
 
 
@@ -325,6 +375,11 @@ class Settings(BaseModel):
         description="Attributes of customers by which every metric is told too: SQL on a touchpoint by name, such as "
         'country = "country"; the last value that a customer has counts.',
     )
+    funnels: dict[FunnelName, FunnelSettings] = Field(
+        default_factory=dict,
+        description="Funnels that every run counts, each a table [funnels.NAME] with steps, window, step_windows, by and "
+        "count, see docs/funnels.md.",
+    )
     business_hours: BusinessHours | None = Field(
         default=None, description="When the support team works: a table [business_hours], see docs/metrics.md."
     )
@@ -421,7 +476,13 @@ def _usage_error(error: ValidationError, path: str | None, on_command_line: Mapp
     field = str(first["loc"][0]) if first["loc"] else ""
     where = "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
     section = field if field in SECTIONS and len(first["loc"]) > 1 else None
-    within = SECTIONS[section] if section else Settings
+    if (
+        field == "funnels" and len(first["loc"]) > 2 and first["loc"][2] != "[key]"
+    ):  # of any name, and each with settings of its own
+        section = f"funnels.{first['loc'][1]}"
+        first["loc"] = (section, *first["loc"][2:])
+        where = f"{path}: {section}" if path else section
+    within = FunnelSettings if section and section not in SECTIONS else SECTIONS[section] if section else Settings
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         near = difflib.get_close_matches(name, within.model_fields, n=2)

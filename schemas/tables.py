@@ -529,6 +529,70 @@ _SERVICE_LOYALTY = Table(
         Column("bootstrap_replicates", WHOLE, "Times that the customers were resampled.", minimum=0),
     ),
 )
+_FUNNELS = Table(
+    "funnels",
+    "The funnels of the settings: how many took each step after the one before, where they stopped, how long it took.",
+    "one step of a funnel, of everyone or of a value of a segment",
+    ("funnel", "segment", "segment_value", "step_no"),
+    (
+        Column("funnel", TEXT, "Its name in the settings.", required=True),
+        Column(
+            "counted",
+            TEXT,
+            "What is counted: customers or journeys (each by its furthest attempt), or entries (each first step).",
+            required=True,
+            values=("customers", "journeys", "entries"),
+        ),
+        Column(
+            "segment", TEXT, "all, or what the attempts are told apart by, as the settings write it.", required=True
+        ),
+        Column(
+            "segment_value",
+            TEXT,
+            "Its value at the entry of the attempt; (none) without one, (other) for all beyond the hundred most frequent; "
+            "null for all.",
+        ),
+        Column("step_no", WHOLE, "1, 2, ... in the funnel.", required=True, minimum=1),
+        Column("steps", WHOLE, "How many steps the funnel has.", required=True, minimum=2),
+        Column("step", TEXT, "The step, as the settings write it.", required=True),
+        Column(
+            "window_s", WHOLE, "The whole funnel must be gone through within so many seconds.", required=True, minimum=1
+        ),
+        Column(
+            "step_window_s", WHOLE, "The step must follow the one before within so many; null for the first.", minimum=1
+        ),
+        Column("entered", WHOLE, "Those who took the first step.", required=True, minimum=0),
+        Column("reached", WHOLE, "Of them, those who took this step.", required=True, minimum=0),
+        Column("went_on", WHOLE, "Of these, those who took the next one too; null for the last.", minimum=0),
+        Column("dropped", WHOLE, "Those who stopped at this step and can convert no more.", required=True, minimum=0),
+        Column("open", WHOLE, "Those who stopped at this step and can still convert.", required=True, minimum=0),
+        Column("converted", WHOLE, "Of those who entered, those who took the last step.", required=True, minimum=0),
+        Column("conversion", REAL, "reached / entered; null where nobody entered.", minimum=0),
+        Column(
+            "step_conversion",
+            REAL,
+            "reached / reached of the step before; null for the first, and where nobody reached that.",
+            minimum=0,
+        ),
+        Column("step_median_s", REAL, "Median seconds from the step before, of those who took this one.", minimum=0),
+        Column("step_p90_s", REAL, "Nine of ten took it within so many seconds of the step before.", minimum=0),
+        Column("entry_median_s", REAL, "Median seconds from the entry.", minimum=0),
+        Column("entry_p90_s", REAL, "Nine of ten took it within so many seconds of their entry.", minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "Of the seconds: exact, or buckets (half a per cent wide) of more than 100,000 of them; null without any.",
+            values=("exact", "buckets"),
+        ),
+        Column(
+            "status",
+            TEXT,
+            "provisional while attempts that are open at an earlier step may still reach this one, else final.",
+            required=True,
+            values=("final", "provisional"),
+        ),
+    ),
+)
 _MODEL_PARAMETERS = Table(
     "model_parameters",
     "What the models of the run were fitted to: of purchases (weeks), and of what one is worth.",
@@ -1029,7 +1093,7 @@ def tables(contracts: Contracts) -> Mapping[str, Table]:
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _CUSTOMER_MONTHS, _TICKETS,
         _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _STAGE_TRANSITIONS, _STAGE_DURATIONS,
-        _JOURNEY_PATHS, _CHANNEL_CREDIT, _LIFECYCLE_METRICS, _COHORTS,
+        _JOURNEY_PATHS, _CHANNEL_CREDIT, _FUNNELS, _LIFECYCLE_METRICS, _COHORTS,
         _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
         _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,
     )  # fmt: skip

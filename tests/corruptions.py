@@ -891,6 +891,21 @@ def a_comparison_that_nobody_sees(staged: StagedTables) -> None:
     staged.rows("service_loyalty").pop()
 
 
+@refused_tables("funnels: attempts_add_up", "funnels: segments_add_up")
+def a_dropout_that_is_told_as_open(staged: StagedTables) -> None:
+    """One who dropped out of a funnel is told to be still under way: whoever entered is still accounted for."""
+    row = staged.first("funnels", lambda row: row["segment"] == "all" and row["dropped"])
+    row["dropped"], row["open"] = row["dropped"] - 1, row["open"] + 1
+
+
+@refused_tables("funnels: segments_add_up")
+def a_segment_of_a_funnel_lost(staged: StagedTables) -> None:
+    """The rows of one channel are missing from a funnel."""
+    value = staged.first("funnels", lambda row: row["segment"] == "channel")["segment_value"]
+    rows = staged.rows("funnels")
+    rows[:] = [row for row in rows if (row["segment"], row["segment_value"]) != ("channel", value)]
+
+
 # ---- metrics
 
 

@@ -1,8 +1,9 @@
 """The numbers of a run: of each shard by SQL, merged by adding, divided once at the end.
 
 A shard gives its customers' months, and partial tables: sums and distributions of every metric (partial_metrics.py), cells
-of cohorts, of service and loyalty, transitions of stages, histories of purchases. What must be fitted is fitted on those
-of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in merge_metrics.py.
+of cohorts, of service and loyalty, of funnels, transitions of stages, histories of purchases. What must be fitted is
+fitted on those of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in
+merge_metrics.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from transforms.channel_credit import ADD_CREDIT, channel_credit, merge_channel_
 from transforms.channel_touches import channel_touches
 from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.funnels import Funnel, add_funnel_cells, funnel_cells, merge_funnels
 from transforms.journey_paths import JourneyPaths, PathRules, journey_paths
 from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import (
@@ -61,6 +63,7 @@ from transforms.stage_transitions import (
     merge_stage_transitions,
     stage_transitions,
 )
+from transforms.time_zones import micros
 
 #: The months with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
@@ -77,9 +80,13 @@ MERGED_OF: Mapping[str, Add] = {
     "span": adding_up(SPAN),
     "cohort_cells": adding_up(COHORT_CELLS, "customers"),
     "loyalty_cells": add_cells,
+    "funnel_cells": add_funnel_cells,
 }
 #: The tables that are merged, in the order in which Merge takes their schemas.
-MERGED = ("lifecycle_metrics", "stage_transitions", "stage_durations", "channel_credit", "cohorts", "service_loyalty")
+MERGED = (
+    "lifecycle_metrics", "stage_transitions", "stage_durations", "channel_credit", "cohorts", "service_loyalty",
+    "funnels",
+)  # fmt: skip
 
 #: Tables of a shard that the metrics see; the others are made of these, or are published and explain nothing.
 _SEEN = (
@@ -102,6 +109,7 @@ class MeasureRules:
     lifetime: LifetimeRules = field(default_factory=LifetimeRules)
     conversion_days: int = 30
     paths: PathRules = field(default_factory=PathRules)
+    funnels: tuple[Funnel, ...] = ()
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -131,6 +139,8 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
     touches = channel_touches(shard, rules.paths.look_back_days, rules.calendar, connection)
     partial["credit_cells"] = channel_credit(shard, touches, connection)
     partial["path_cells"] = journey_paths(shard, touches, rules.paths, connection)
+    as_of = micros(rules.calendar.as_of)
+    partial["funnel_cells"] = funnel_cells(touchpoints, customers, rules.funnels, as_of, connection)
     partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
     histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
     partial |= partial_histories(histories, rules.forecast)
@@ -204,6 +214,7 @@ def merge(
         "channel_credit": merge_channel_credit(partials["credit_cells"], tables["channel_credit"]),
         "cohorts": merge_cohorts(partials["cohort_cells"], rules.calendar, tables["cohorts"]),
         "service_loyalty": merge_service_loyalty(partials["loyalty_cells"]).select(loyalty.schema.names).cast(loyalty.schema),
+        "funnels": merge_funnels(partials["funnel_cells"], rules.funnels, tables["funnels"]),
     }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ select 'rows', 'cohorts', null, null, count(*) from cohorts
 union all
 select 'rows', 'service_loyalty', null, null, count(*) from service_loyalty
 union all
+select 'rows', 'funnels', null, null, count(*) from funnels
+union all
 select 'rows', 'model_parameters', null, null, count(*) from model_parameters
 union all
 select 'rows', 'identity_map', null, null, count(*) from identity_map

@@ -227,6 +227,24 @@ def fitted(model: str, parameter: str | None, **what: Any) -> dict[str, Any]:
     return {"model": model, "parameter": parameter, "converged": parameter is not None, "n": 12, **known, **what}
 
 
+def funnel_steps(
+    segment: str, value: str | None, reached: tuple[int, ...], dropped: tuple[int, ...], is_open: tuple[int, ...]
+) -> Iterator[dict[str, Any]]:
+    """The three steps of a funnel; each is taken 60 s after the one before."""
+    for step, n in enumerate(reached):
+        is_last, before = step == len(reached) - 1, reached[step - 1] if step else 0
+        times = {"step_median_s": 60.0, "step_p90_s": 60.0, "entry_median_s": 60.0 * step, "entry_p90_s": 60.0 * step}
+        yield {
+            "funnel": "checkout", "counted": "customers", "segment": segment, "segment_value": value, "step_no": step + 1,
+            "steps": len(reached), "step": "site_visit", "window_s": 3600, "step_window_s": 600 if step else None,
+            "entered": reached[0], "reached": n, "went_on": None if is_last else reached[step + 1],
+            "dropped": 0 if is_last else dropped[step], "open": 0 if is_last else is_open[step], "converted": reached[-1],
+            "conversion": n / reached[0], "step_conversion": n / before if before else None,
+            **({**times, "method": "exact"} if step and n else {}),
+            "status": "provisional" if any(is_open[:step]) else "final",
+        }  # fmt: skip
+
+
 #: Of the twelve comparisons one has enough customers to say something.
 SPOKEN = {
     "n": 60, "n_better": 30, "n_worse": 30, "exposure_split": 60.0, "outcome_better": 0.8, "outcome_worse": 0.5,
@@ -297,6 +315,12 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"exposure": exposure, "outcome": outcome, "n_pending": 0, **(SPOKEN if (exposure, outcome) == ("csat", "renewal") else SILENT)}
         for exposure in ("first_response_minutes", "resolution_hours", "reopened", "csat")
         for outcome in ("renewal", "repurchase_90d", "nps_change")
+    ],
+    # Of four one converted and one may still; of those by mail, three, only that one.
+    "funnels": [
+        *funnel_steps("all", None, (4, 2, 1), dropped=(1, 1), is_open=(1, 0)),
+        *funnel_steps("channel", "mail", (3, 1, 0), dropped=(1, 1), is_open=(1, 0)),
+        *funnel_steps("channel", "(none)", (1, 1, 1), dropped=(0, 0), is_open=(0, 0)),
     ],
     "model_parameters": [
         fitted("bg_nbd", None, reason="1 customer is known, and 30 are needed."),
@@ -529,7 +553,7 @@ def test_a_first_run_passes(run: duckdb.DuckDBPyConnection) -> None:
 #: Tables that no sum of `accounting` looks at; other rules miss their rows.
 NOT_ADDED_UP = (
     "subscriptions", "subscription_periods", "customer_months", "cohorts", "service_loyalty", "model_parameters",
-    "stage_durations", "journey_paths", "channel_credit",
+    "stage_durations", "journey_paths", "channel_credit", "funnels",
 )  # fmt: skip
 #: (suite, rule, what makes the right run wrong). `test_every_written_rule_has_a_wrong_run` holds that none is left out.
 WRONG = [
@@ -613,6 +637,36 @@ WRONG = [
     ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set q_value = 0.06"),
     ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set claim = 'better service, less loyalty' where claim is not null"),
     ("service_loyalty", "claims_follow_from_their_figures", "update service_loyalty set claim = 'no difference shown' where claim is not null"),
+    ("funnels", "attempts_add_up", "delete from funnels where step_no = 2 and segment = 'all'"),
+    ("funnels", "attempts_add_up", "delete from funnels where step_no = 3"),
+    *(("funnels", "attempts_add_up", f"update funnels set {name} = {name} + 1")
+      for name in ("entered", "reached", "went_on", "dropped", "open", "converted", "steps", "step_no")),
+    ("funnels", "attempts_add_up", "update funnels set went_on = null where step_no = 1"),
+    ("funnels", "attempts_add_up", "update funnels set went_on = 0 where step_no = 3"),
+    ("funnels", "attempts_add_up", "update funnels set dropped = dropped + 1, went_on = went_on - 1 where step_no = 1"),
+    ("funnels", "attempts_add_up", "update funnels set reached = 5, went_on = 4 where step_no = 2 and segment = 'all'"),
+    ("funnels", "attempts_add_up", "update funnels set status = 'final'"),
+    ("funnels", "attempts_add_up", "update funnels set status = 'provisional' where step_no = 1"),
+    ("funnels", "figures_follow_from_counts", "update funnels set conversion = 0.9 where step_no = 2"),
+    ("funnels", "figures_follow_from_counts", "update funnels set conversion = null"),
+    ("funnels", "figures_follow_from_counts", "update funnels set step_conversion = conversion where step_no = 3"),
+    ("funnels", "figures_follow_from_counts", "update funnels set step_conversion = 1 where step_no = 1"),
+    *(("funnels", "figures_follow_from_counts", f"update funnels set {name} = null where step_no = 3 and segment = 'all'")
+      for name in ("method", "step_median_s", "step_p90_s", "entry_median_s", "entry_p90_s", "step_window_s")),
+    *(("funnels", "figures_follow_from_counts", f"update funnels set {name} = 1 where step_no = 1")
+      for name in ("step_median_s", "step_p90_s", "entry_median_s", "entry_p90_s", "step_window_s")),
+    ("funnels", "figures_follow_from_counts", "update funnels set method = 'exact' where step_no = 1"),
+    ("funnels", "figures_follow_from_counts", "update funnels set step_p90_s = step_median_s / 2 where step_no = 3"),
+    ("funnels", "figures_follow_from_counts", "update funnels set step_p90_s = step_window_s + 1 where step_no = 3"),
+    ("funnels", "figures_follow_from_counts", "update funnels set entry_p90_s = window_s + 1 where step_no = 3"),
+    ("funnels", "figures_follow_from_counts", "update funnels set entry_p90_s = entry_median_s / 2 where step_no = 3"),
+    ("funnels", "figures_follow_from_counts", "update funnels set step_median_s = entry_median_s + 1, step_p90_s = step_window_s where step_no = 3"),
+    ("funnels", "figures_follow_from_counts", "update funnels set entry_median_s = entry_median_s + 1, entry_p90_s = window_s where step_no = 2"),
+    ("funnels", "figures_follow_from_counts", "update funnels set step_window_s = window_s + 1 where step_no = 3"),
+    ("funnels", "segments_add_up", "delete from funnels where segment_value = 'mail'"),
+    ("funnels", "segments_add_up", "delete from funnels where segment = 'all'"),
+    ("funnels", "segments_add_up", "update funnels set segment_value = 'mail' where segment = 'all'; update funnels set segment = 'channel'"
+     "; insert into funnels select * replace ('all' as segment, null as segment_value) from funnels where segment_value = 'mail' limit 3"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "delete from model_parameters"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "delete from model_parameters where model = 'bg_nbd'"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "delete from model_parameters where parameter = 'q'"),

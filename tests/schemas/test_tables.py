@@ -32,6 +32,8 @@ RELIED_ON = {
     "subscription_periods": "subscription_id source customer_key period_no started_at ended_at plan mrr currency",
     "cohorts": "kind cohort_month months_since cohort_size active retention survival status",
     "service_loyalty": "exposure outcome n difference spearman p_value q_value claim",
+    "funnels": "funnel counted segment segment_value step_no step entered reached went_on dropped open converted conversion "
+    "step_conversion step_median_s step_p90_s entry_median_s entry_p90_s status",
     "model_parameters": "model parameter value standard_error log_likelihood reason",
     "friction_points": "friction_id customer_key area kind subject stage started_at ended_at n_events event_ids "
     "minutes_lost next_outcome",
