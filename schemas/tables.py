@@ -577,6 +577,12 @@ _FRICTION_POINTS = Table(
         Column("journey_no", WHOLE, "The journey of the first event.", required=True, minimum=1),
         Column("started_at", TIME, "Time of the first event, UTC.", required=True),
         Column("ended_at", TIME, "Time of the last event, UTC."),
+        Column(
+            "known_at",
+            TIME,
+            "When the point was established, UTC: of a wait or a grace period the moment at which the limit passed.",
+            required=True,
+        ),
         Column("n_events", WHOLE, "Number of events that make the point.", required=True, minimum=1),
         Column("event_ids", pa.list_(TEXT), "The first ten of them, in order.", required=True),
         Column("minutes_lost", MONEY, "Minutes that the customer lost, where the kind can tell; 4 digits.", minimum=0),

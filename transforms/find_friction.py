@@ -19,7 +19,7 @@ from transforms.columns import one_chunk
 from transforms.runs import changes
 from transforms.shard_step import ShardStep
 
-#: What a kind's SQL must give. The rest of a friction point follows from its first event.
+#: What a kind's SQL gives; known_at it may leave out. The rest of a friction point follows from its first event.
 POINT = pa.schema(
     [
         ("customer_no", pa.int64()),
@@ -27,6 +27,7 @@ POINT = pa.schema(
         ("subject", pa.string()),
         ("started_at", pa.timestamp("us", "UTC")),
         ("ended_at", pa.timestamp("us", "UTC")),
+        ("known_at", pa.timestamp("us", "UTC")),
         ("n_events", pa.int64()),
         ("event_ids", pa.list_(pa.string())),
         ("minutes_lost", MONEY),
@@ -55,7 +56,7 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
     points = []
     for kind in rules.kinds:
         found = duck.select_windows(connection, kind.sql, tables, {**kind.parameters, "as_of": rules.as_of})
-        points.append(_complete(found.select(POINT.names).cast(POINT), kind, shard))
+        points.append(_complete(_with_known_at(found).select(POINT.names).cast(POINT), kind, shard))
     everything = pa.concat_tables(points).combine_chunks()
     order = ("customer_no", "seq", "friction_id", "subject", "ended_at")
     everything = _numbered(everything.sort_by([(column, "ascending") for column in order]))
@@ -66,6 +67,13 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
         friction_points=everything,
         journeys=with_columns(journeys, {"friction_points": pa.array(counts.astype(np.int64))}),
     )
+
+
+def _with_known_at(points: pa.Table) -> pa.Table:
+    """Where the SQL does not say when a point was established, it was at its last event."""
+    if "known_at" in points.column_names:
+        return points
+    return points.append_column("known_at", pc.coalesce(points["ended_at"], points["started_at"]))
 
 
 def _complete(points: pa.Table, kind: Friction, shard: ShardTables) -> pa.Table:

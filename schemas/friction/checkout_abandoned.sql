@@ -23,6 +23,7 @@ select
     regexp_extract(r.page_url, '^(?:[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)?([^?#]*)', 1) as subject,
     r.started_at,
     r.ended_at,
+    s.ended_at + to_microseconds(($hours * 3600000000)::bigint) as known_at,
     r.n_events,
     r.event_ids,
     null::decimal(18, 4) as minutes_lost

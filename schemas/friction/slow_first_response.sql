@@ -9,6 +9,7 @@ select
     coalesce(team, topic) as subject,
     opened_at as started_at,
     first_response_at as ended_at,
+    opened_at + to_microseconds(($hours * 3600000000)::bigint) as known_at,
     1 as n_events,
     [opened_event_id] as event_ids,
     ((epoch_us(wait_ended_at) - epoch_us(opened_at)) // 6000)::decimal(18, 0)

@@ -5,6 +5,7 @@ select
     regexp_extract(page_url, '^(?:[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)?([^?#]*)', 1) as subject,
     min(occurred_at) as started_at,
     max(occurred_at) as ended_at,
+    min(occurred_at) as known_at,
     count(*) as n_events,
     list(event_id order by seq)[1:10] as event_ids,
     -- a decimal, so that no order of summing changes it: minutes, cut to four digits; no page loads for 30 years

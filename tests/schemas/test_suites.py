@@ -303,7 +303,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         *(fitted("gamma_gamma", name, currency="EUR") for name in ("p", "q", "v")),
     ],
     "friction_points": [
-        {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
+        {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "known_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
     ],
     "lifecycle_metrics": list(metric_rows()),
     "identity_decisions": [
@@ -562,6 +562,7 @@ WRONG = [
     ("friction_points", "events_are_listed", "update friction_points set event_ids = []"),
     ("friction_points", "events_are_listed", "update friction_points set event_ids = ['e1', 'e2']"),
     ("friction_points", "friction_ends_after_it_starts", "update friction_points set ended_at = started_at - interval 1 second"),
+    ("friction_points", "friction_is_known_after_it_starts", "update friction_points set known_at = started_at - interval 1 second"),
     ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set mean_duration_s = mean_duration_s + 1"),
     ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set mean_duration_s = null"),
     ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set total_duration_s = 0, mean_duration_s = 0 where to_stage = '(open)'"),

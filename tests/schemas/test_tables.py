@@ -33,7 +33,7 @@ RELIED_ON = {
     "cohorts": "kind cohort_month months_since cohort_size active retention survival status",
     "service_loyalty": "exposure outcome n difference spearman p_value q_value claim",
     "model_parameters": "model parameter value standard_error log_likelihood reason",
-    "friction_points": "friction_id customer_key area kind subject stage started_at ended_at n_events event_ids "
+    "friction_points": "friction_id customer_key area kind subject stage started_at ended_at known_at n_events event_ids "
     "minutes_lost next_outcome",
     "lifecycle_metrics": "metric period_kind period_start period_end segment segment_value currency numerator "
     "denominator value unit n status",

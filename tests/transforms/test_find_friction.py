@@ -173,6 +173,7 @@ def test_checkout_abandoned_is_about_the_last_of_its_pages(steps: Any) -> None:
     (point,) = points(steps, rows, "checkout_abandoned")
     assert (point["subject"], point["n_events"], point["event_ids"]) == ("/pay", 2, ["e0000", "e0002"])
     assert (point["started_at"], point["ended_at"]) == (utc(2026, 1, 5, 10), utc(2026, 1, 5, 10, 2))
+    assert point["known_at"] == utc(2026, 1, 6, 10, 3), "a day after the session's last event"
 
 
 def test_slow_first_response_at_its_limit(steps: Any) -> None:
@@ -185,6 +186,7 @@ def test_slow_first_response_at_its_limit(steps: Any) -> None:
     assert replied(limit) == []
     (point,) = replied(limit + MICROSECOND)
     assert (point["subject"], point["minutes_lost"], point["ended_at"]) == ("billing", 1440, limit + MICROSECOND)
+    assert point["known_at"] == limit, "not when the answer came"
     assert points(steps, [opened], "slow_first_response", limit) == []
     (point,) = points(steps, [{**opened, "team": "tier1"}], "slow_first_response", limit + 90 * SECOND)
     assert (point["subject"], point["minutes_lost"], point["ended_at"]) == ("tier1", Decimal("1441.5"), None)
