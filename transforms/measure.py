@@ -26,6 +26,7 @@ from transforms import duck
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
 from transforms.cohorts import cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.fit_stalls import StallDays
 from transforms.lifetime_value import (
     Fitted,
     ForecastRules,
@@ -263,10 +264,14 @@ class Measure(beam.PTransform):
     """Measured ShardTables -> {"customers": ShardTables of the valued customers, "tables": KV[table name, table]}."""
 
     def __init__(
-        self, rules: MeasureRules, tables: Mapping[str, Table], inactivity: beam.PCollection | None = None
+        self,
+        rules: MeasureRules,
+        tables: Mapping[str, Table],
+        inactivity: beam.PCollection | None = None,
+        stalls: beam.PCollection | None = None,
     ) -> None:
         super().__init__()
-        self._rules, self._inactivity = rules, inactivity
+        self._rules, self._others = rules, {"inactivity": inactivity, "stalls": stalls}
         self._tables = {name: tables[name] for name in (*MERGED, "model_parameters")}
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
@@ -282,12 +287,15 @@ class Measure(beam.PTransform):
         both = tuple(keyed_tables(step["partials"], str) for step in (parted, valued))
         partials = both | "AllPartials" >> beam.Flatten()
         merged = _to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
-        others = [] if self._inactivity is None else [beam.pvalue.AsSingleton(self._inactivity)]
-        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], *others)
+        others = {name: pvalue.AsSingleton(other) for name, other in self._others.items() if other is not None}
+        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], **others)
         tables = (keyed_tables(merged, str), keyed_tables(parameters, str)) | "Numbers" >> beam.Flatten()
         return {"customers": declared(valued["customers"], ShardTables), "tables": tables}
 
 
-def _parameters(fitted: Fitted, table: Table, inactivity: Inactivity | None = None) -> tuple[str, pa.Table]:
+def _parameters(
+    fitted: Fitted, table: Table, inactivity: Inactivity | None = None, stalls: StallDays | None = None
+) -> tuple[str, pa.Table]:
     rows = parameter_rows(fitted) + ([inactivity.parameter_row()] if inactivity else [])
+    rows += stalls.parameter_rows() if stalls else []
     return table.name, parameter_table(rows, table)
