@@ -1,7 +1,8 @@
 """The generated pages of docs/, from the same declarations as the code: `python -m pipelines.docs`, or `make docs`.
 
-Three pages are generated whole (tables, and the dictionaries of metrics and of friction). Of README.md,
-docs/data-model.md, docs/audit.md and docs/friction.md only the parts between `<!-- generated: NAME -->` and `<!-- end of NAME -->` are; all else on them is written by hand.
+Three pages are generated whole: tables, and the dictionaries of metrics and of friction. Of README.md, docs/data-model.md,
+docs/audit.md and docs/friction.md only the parts between `<!-- generated: NAME -->` and `<!-- end of NAME -->` are; all
+else on them is written by hand.
 """
 
 import re
