@@ -155,7 +155,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 Days = Annotated[tuple[Day, ...], BeforeValidator(_days)]
 Week = Annotated[dict[str, str | list[str]], BeforeValidator(_week)]
 SegmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$"), AfterValidator(_segment_name)]
-KindParameter = Annotated[int | float | str | tuple[str, ...] | dict[str, int | float], PlainValidator(_parameter)]
+KindParameter = Annotated[Any, PlainValidator(_parameter)]
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
