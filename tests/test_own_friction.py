@@ -85,3 +85,44 @@ def test_a_kind_with_texts_lists_and_tables_of_parameters(points: list[dict[str,
 
 def test_the_other_shipped_kinds_are_still_there(points: list[dict[str, Any]]) -> None:
     assert {p["kind"] for p in points} == {"slow_page", "bargain"}, "nothing else happened"
+
+
+def test_stall_days_are_fitted_and_kept_with_the_run(tmp_path: Path) -> None:
+    """40 customers look around, n % 10 + 1 days each, and buy; 36 have by the 9th day, so the four of ten days stalled. One
+    who came 12 months and more before is not asked, and stalled too."""
+
+    def event(kind: str, who: str, at: str, **fields: Any) -> str:
+        return json.dumps(
+            {"event_id": f"{kind}-{who}", "event_type": kind, "customer_id": who, "occurred_at": at} | fields
+        )
+
+    lines = [event("site_visit", "old", "2025-01-31T00:00:00Z", page_url="/")]
+    for n in range(40):
+        lines.append(event("site_visit", f"c{n}", "2026-01-01T00:00:00Z", page_url="/"))
+        at = f"2026-01-{n % 10 + 2:02}T00:00:00Z"
+        lines.append(event("purchase", f"c{n}", at, order_id=f"o{n}", amount=5, currency="EUR"))
+    (tmp_path / "events.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    settings = '[friction_parameters.stage_stall]\nstall_days = "fit"\n'
+    (tmp_path / "settings.toml").write_text(f"inactivity_days = 90\nshards = 3\n{settings}", encoding="utf-8")
+    done = run_command(
+        ["run", "--input", f"{tmp_path}/events.jsonl", "--output", f"{tmp_path}/lake", "--settings",
+         f"{tmp_path}/settings.toml", "--as-of", "2026-02-01T00:00:00Z"],
+        tmp_path,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    tables = read_tables(tmp_path / "lake")
+    fitted = {row["parameter"]: row for row in tables["model_parameters"].to_pylist() if row["model"] == "stage_stall"}
+    assert set(fitted) == {"consideration", "purchase"}
+    assert (fitted["consideration"]["value"], fitted["consideration"]["n"], fitted["consideration"]["converged"]) == (
+        9.0,
+        40,
+        True,
+    )
+    assert (fitted["purchase"]["value"], fitted["purchase"]["reason"]) == (
+        None,
+        "fewer than 90% of the stays have ended",
+    )
+    stalled = sorted(
+        row["customer_key"] for row in tables["friction_points"].to_pylist() if row["kind"] == "stage_stall"
+    )
+    assert stalled == ["c19", "c29", "c39", "c9", "old"]
