@@ -532,47 +532,74 @@ def runs(lake: str, every: bool, form: str, run_id: str | None) -> int:
 
 
 @parcours.command()
-@click.option("--settings", metavar="FILE", help="Settings that name folders of your own metrics and friction.")
+@click.option("--settings", metavar="FILE", help="Settings that name a folder of your own metrics.")
 @click.argument("name", required=False)
 def metrics(name: str | None, settings: str | None) -> None:
-    """Explain the metrics and the kinds of friction.
+    """Explain the metrics.
 
     Lists them, or says all of the one with this NAME.
 
     \b
     parcours metrics repurchase_rate
     """
-    from schemas.dictionary import Metric, load_friction, load_metrics
+    from schemas.dictionary import load_friction, load_metrics
 
     with _describing():
         known = load_metrics(_folder("metrics", settings))
-        friction = load_friction(_folder("friction", settings))
     if name is None:
         click.echo("Metrics (table lifecycle_metrics)\n")
         _print_pairs((metric.name, _with_statistics(metric)) for metric in known.values())
-        click.echo("\nKinds of friction (table friction_points)\n")
-        _print_pairs((kind.kind, kind.description) for kind in friction.values())
-        click.echo("\nparcours metrics NAME explains one.")
+        click.echo("\nparcours metrics NAME explains one; parcours friction lists the kinds of friction.")
         return
-    named: dict[str, Any] = {**known, **friction}
-    named |= {published: metric for metric in known.values() for published in metric.published_names}
-    entry = _named(name, named, "metric")
+    named: dict[str, Any] = {published: metric for metric in known.values() for published in metric.published_names}
+    named |= known
+    if name not in named and name in load_friction():
+        raise UsageError(f"There is no metric {name}.", f"It is a kind of friction: parcours friction {name}.")
+    _explain_entry(_named(name, named, "metric"))
+
+
+@parcours.command()
+@click.option("--settings", metavar="FILE", help="Settings with a folder of your own kinds, and with parameters.")
+@click.argument("name", required=False)
+def friction(name: str | None, settings: str | None) -> None:
+    """Explain the kinds of friction.
+
+    Lists them, or says all of the one with this NAME: what it is, its parameters, and a worked example.
+
+    \b
+    parcours friction rage_click
+    """
+    from schemas.dictionary import AREAS, load_friction
+
+    with _describing():
+        given = _settings(settings)
+        known = load_friction(given.friction, given.friction_parameters) if given else load_friction()
+    if name is not None:
+        _explain_entry(_named(name, known, "kind of friction", "friction"))
+        return
+    click.echo("Kinds of friction (table friction_points)")
+    for area in AREAS:
+        of_area = [kind for kind in known.values() if kind.area == area]
+        if of_area:
+            click.echo(f"\n{area}\n")
+            _print_pairs((f"  {kind.kind}", kind.description) for kind in of_area)
+    click.echo("\nparcours friction NAME explains one.")
+
+
+def _explain_entry(entry: Any) -> None:
+    """All of one entry of the dictionary: its texts, and its worked example with what comes of it."""
     _print_pairs(_told(entry))
-    if isinstance(entry, Metric):
-        _print_example(entry)
-
-
-def _print_example(metric: Any) -> None:
-    """The worked example of a metric: its events, the arithmetic, and what comes of it."""
     click.echo("\nExample\n")
-    click.echo("\n".join(textwrap.wrap(metric.example.text, 108, initial_indent="  ", subsequent_indent="  ")) + "\n")
-    table = metric.example.table()
+    click.echo("\n".join(textwrap.wrap(entry.example.text, 108, initial_indent="  ", subsequent_indent="  ")) + "\n")
+    table = entry.example.table()
     widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
     for row in table:
         click.echo("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo("")
-    for result in metric.example.results:
+    for result in entry.example.results:
         click.echo(f"  {result}")
+    if not entry.example.results:
+        click.echo("  nothing")
 
 
 @parcours.command()
@@ -739,30 +766,38 @@ def _describing() -> Iterator[None]:
 
 def _folder(setting: str, settings: str | None) -> str | None:
     """The user's own folder that a settings file names."""
-    if settings is None:
-        return None
-    from pipelines.settings import load_settings
-
-    folder: str | None = getattr(load_settings(settings), setting)
+    given = _settings(settings)
+    folder: str | None = getattr(given, setting) if given else None
     return folder
 
 
-def _named(name: str, known: Any, kind: str) -> Any:
+def _settings(file: str | None) -> Any:
+    """The settings of a file; None without one: importing them takes a while."""
+    if file is None:
+        return None
+    from pipelines.settings import load_settings
+
+    return load_settings(file)
+
+
+def _named(name: str, known: Any, kind: str, command: str | None = None) -> Any:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, list(known), n=3)
-    mend = f"Did you mean {', '.join(near)}?" if near else f"parcours {kind}s lists them."
+    mend = f"Did you mean {', '.join(near)}?" if near else f"parcours {command or f'{kind}s'} lists them."
     raise UsageError(f"There is no {kind} {name}.", mend)
 
 
 def _told(entry: Any) -> Iterator[tuple[str, str]]:
     """A dictionary entry as label and text, in its own order; its SQL is named, not printed."""
+    from schemas.parameters import told_parameter
+
     for part in dataclasses.fields(entry):
         value = getattr(entry, part.name)
         if part.name in _NOT_TOLD or not value or not isinstance(value, str | tuple | Mapping):
             continue  # an example as a whole is printed below
         if isinstance(value, Mapping):
-            value = ", ".join(f"{name} = {given}" for name, given in value.items())
+            value = ", ".join(f"{name} = {told_parameter(given)}" for name, given in value.items())
         elif isinstance(value, tuple):
             value = ", ".join(value)
         yield part.name.replace("_", " "), value.removesuffix(".toml") + ".sql" if part.name == "file" else value

@@ -25,7 +25,8 @@ from pipelines.explain_identity import Row, clean, find_customer, rows
 from pipelines.explain_metric_value import lifespan, why_null, worked_out
 from pipelines.lake import Lake
 from pipelines.manifest import Manifest
-from schemas.dictionary import DictionaryError, Metric, load_metrics
+from schemas.dictionary import Metric, load_metrics
+from schemas.entries import DictionaryError
 from transforms.duck import read_sql, used
 from transforms.metric_inputs import MADE, MADE_OF_MONTHS, MONTH_COLUMNS, Calendar, made, metric_parameters
 from transforms.time_zones import Months, next_month

@@ -16,6 +16,7 @@ from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
 from transforms.fit_inactivity import Inactivity, fitted_inactivity
+from transforms.fit_stalls import fitted_stalls
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_identities import MapIdentities
@@ -71,16 +72,21 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     )  # fmt: skip
     # After how many days a buyer lapses decides stages. Where that is to be fitted, all shards wait for it.
     inactivity = None if plan.stages.inactivity_days else fitted_inactivity(entities, plan.stages.as_of)
-    customers = (
+    walked = (
         entities
         | "AssignStages" >> AssignStages(plan.stages, inactivity)
         | "BuildJourneys" >> BuildJourneys(plan.journeys)
-        | "FindFriction" >> FindFriction(plan.friction)
+    )  # fmt: skip
+    # So do they where the days after which a customer stalls in a stage are to be fitted.
+    stalls = fitted_stalls(walked, plan.friction.as_of) if plan.friction.wants_fit else None
+    customers = (
+        walked
+        | "FindFriction" >> FindFriction(plan.friction, stalls)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
     )
     mapped = customers | "MapIdentities" >> MapIdentities()
     shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
-    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, plan.shards, inactivity)
+    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, plan.shards, inactivity, stalls)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         (shards, numbers["customers"]) | "WriteShards" >> WriteShards(plan.tables, plan.folder, ("customers",)),

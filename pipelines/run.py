@@ -34,7 +34,8 @@ from pipelines.settings import Settings
 from pipelines.stores import not_writable, writing
 from pipelines.summary import SUMS, totals
 from schemas.contracts import ContractError, load_contracts
-from schemas.dictionary import DictionaryError, Metric, load_friction, load_metrics
+from schemas.dictionary import Metric, load_friction, load_metrics
+from schemas.entries import DictionaryError
 from schemas.source_descriptions import SourceError, load_sources
 from schemas.suites import SuiteError, load_suites
 from schemas.tables import HISTORY_TABLES, tables

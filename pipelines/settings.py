@@ -4,6 +4,7 @@ A settings file is TOML; its keys are the fields of `Settings`, and paths in it 
 """
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from pipelines.durations import parse_duration
 from pipelines.errors import UsageError
@@ -65,6 +75,21 @@ def _words(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError('is not a list; write it as ["n.a.", "nobody"]')
     return tuple(value)
+
+
+def _parameter(value: object) -> object:
+    """A number, a text, a list of texts, or a table of numbers; which of them, the kind of friction says."""
+    if isinstance(value, dict) and all(_is_number(number) for number in value.values()):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    if isinstance(value, str) or _is_number(value):
+        return value
+    raise ValueError("is not a number, a text, a list of texts or a table of numbers")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _zone(name: str) -> str:
@@ -158,7 +183,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 Days = Annotated[tuple[Day, ...], BeforeValidator(_days)]
 Week = Annotated[dict[str, str | list[str]], BeforeValidator(_week)]
 SegmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$"), AfterValidator(_segment_name)]
-Number = int | Annotated[float, Field(allow_inf_nan=False)]
+KindParameter = Annotated[Any, PlainValidator(_parameter)]
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -397,8 +422,10 @@ class Settings(BaseModel):
         min_length=1,
         description="SQL condition on an event; events that meet it are left out and counted.",
     )
-    friction_parameters: dict[str, dict[str, Number]] = Field(
-        default_factory=dict, description="Parameters of the kinds of friction, by kind and name."
+    friction_parameters: dict[str, dict[str, KindParameter]] = Field(
+        default_factory=dict,
+        description="Parameters of the kinds of friction, by kind and name: a table [friction_parameters.KIND] of those that "
+        "`parcours friction KIND` tells.",
     )
     quarantine_raw_cap: int = Field(
         default=4096, ge=0, le=16 << 20, description="Bytes of a bad record's own text kept in quarantine."

@@ -595,21 +595,28 @@ _FUNNELS = Table(
 )
 _MODEL_PARAMETERS = Table(
     "model_parameters",
-    "What the models of the run were fitted to: of purchases (weeks), and of what one is worth.",
+    "What the models of the run were fitted to: of purchases (weeks), of what one is worth, and of days to wait.",
     "one parameter of a model, or one model that was not fitted",
     ("model", "currency", "parameter"),
     (
         Column(
             "model",
             TEXT,
-            "bg_nbd or mbg_nbd (purchases), gamma_gamma (value of one), inactivity (days after which a buyer lapses).",
+            "bg_nbd or mbg_nbd (purchases), gamma_gamma (value of one), inactivity (days after which a buyer lapses), "
+            "stage_stall (days after which a customer stalls in a stage).",
             required=True,
         ),
         Column("currency", TEXT, "ISO 4217 code of a model of money; else null."),
-        Column("parameter", TEXT, "Name in the literature; null where the model was not fitted."),
+        Column(
+            "parameter",
+            TEXT,
+            "Name in the literature, of stage_stall the stage; null where a model was not fitted, but for stage_stall.",
+        ),
         Column("value", REAL, "The estimate, to 9 digits."),
         Column("standard_error", REAL, "Its standard error; null where it cannot be told."),
-        Column("n", WHOLE, "Customers that the model was fitted on.", required=True, minimum=0),
+        Column(
+            "n", WHOLE, "Customers that the model was fitted on, of stage_stall their stays.", required=True, minimum=0
+        ),
         Column("log_likelihood", REAL, "Log-likelihood at the estimate."),
         Column("converged", FLAG, "False where the model was not fitted.", required=True),
         Column("reason", TEXT, "Why it was not fitted; null where it was."),
@@ -830,12 +837,22 @@ _FRICTION_POINTS = Table(
         ),
         _CUSTOMER,
         Column("area", TEXT, "web, product, billing, support or journey.", required=True),
-        Column("kind", TEXT, "The friction kind; `parcours metrics` explains each.", required=True),
-        Column("subject", TEXT, "What it happened on: a page path, feature, provider or team."),
+        Column("kind", TEXT, "The friction kind; `parcours friction` explains each.", required=True),
+        Column(
+            "subject",
+            TEXT,
+            "What it happened on: a page path, an element, a feature, provider, team, topic, product or stage.",
+        ),
         Column("stage", TEXT, "The customer's stage at the first event."),
         Column("journey_no", WHOLE, "The journey of the first event.", required=True, minimum=1),
         Column("started_at", TIME, "Time of the first event, UTC.", required=True),
         Column("ended_at", TIME, "Time of the last event, UTC."),
+        Column(
+            "known_at",
+            TIME,
+            "When the point was established, UTC: of a wait or a grace period the moment at which the limit passed.",
+            required=True,
+        ),
         Column("n_events", WHOLE, "Number of events that make the point.", required=True, minimum=1),
         Column("event_ids", pa.list_(TEXT), "The first ten of them, in order.", required=True),
         Column("minutes_lost", MONEY, "Minutes that the customer lost, where the kind can tell; 4 digits.", minimum=0),

@@ -79,7 +79,7 @@ def assign_stages(shard: ShardTables, rules: StageRules, connection: duckdb.Duck
 
 
 def _fill_and_run(touchpoints: pa.Table, given: pa.Array, lapses: pa.Table) -> tuple[pa.Array, pa.Table]:
-    """The stage of every touchpoint, and one row a run of one stage, with customer_no."""
+    """The stage of every touchpoint, and one row a run of one stage, with customer_no, and seq of the event that began it."""
     customer = touchpoints["customer_no"].to_numpy()
     time = touchpoints["occurred_at"].cast(pa.int64()).to_numpy()
     n = len(customer)
@@ -133,9 +133,15 @@ def _fill_and_run(touchpoints: pa.Table, given: pa.Array, lapses: pa.Table) -> t
             "sessions": pa.array(count_distinct(run_of_row[in_session], session[in_session], runs)),
             "is_open": pa.array(last),
             "customer_no": pa.array(run_customer),
+            "seq": pa.array(_seq(run_place // 2, first, run_customer), mask=run_place % 2 == 1),
         }
     )
     return dictionary.take(stage), table
+
+
+def _seq(row: np.ndarray, first: np.ndarray, customer: np.ndarray) -> np.ndarray:
+    """Of rows of the shard, the place in their customer, 1.."""
+    return row - first[customer] + 1
 
 
 def _time(micros: np.ndarray, absent: np.ndarray | None = None) -> pa.Array:

@@ -30,6 +30,7 @@ from transforms.channel_credit import ADD_CREDIT, channel_credit, merge_channel_
 from transforms.channel_touches import channel_touches
 from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.fit_stalls import StallDays
 from transforms.funnels import Funnel, add_funnel_cells, funnel_cells, merge_funnels
 from transforms.journey_paths import JourneyPaths, PathRules, journey_paths
 from transforms.lifespan import LifetimeRules
@@ -289,10 +290,15 @@ class Measure(beam.PTransform):
     """Measured ShardTables -> {"customers": ShardTables of the valued customers, "tables": KV[table name, table]}."""
 
     def __init__(
-        self, rules: MeasureRules, tables: Mapping[str, Table], shards: int, inactivity: beam.PCollection | None = None
+        self,
+        rules: MeasureRules,
+        tables: Mapping[str, Table],
+        shards: int,
+        inactivity: beam.PCollection | None = None,
+        stalls: beam.PCollection | None = None,
     ) -> None:
         super().__init__()
-        self._rules, self._shards, self._inactivity = rules, shards, inactivity
+        self._rules, self._shards, self._others = rules, shards, {"inactivity": inactivity, "stalls": stalls}
         self._tables = {name: tables[name] for name in (*MERGED, "journey_paths", "model_parameters")}
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
@@ -310,8 +316,8 @@ class Measure(beam.PTransform):
         both = tuple(keyed_tables(step["partials"], str) for step in (parted, valued))
         partials = both | "AllPartials" >> beam.Flatten()
         merged = _to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
-        others = [] if self._inactivity is None else [beam.pvalue.AsSingleton(self._inactivity)]
-        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], *others)
+        others = {name: pvalue.AsSingleton(other) for name, other in self._others.items() if other is not None}
+        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], **others)
         paths = declared(parted["paths"], pa.Table) | "JourneyPaths" >> JourneyPaths(
             self._rules.paths, self._tables["journey_paths"], self._shards
         )
@@ -319,6 +325,9 @@ class Measure(beam.PTransform):
         return {"customers": declared(valued["customers"], ShardTables), "tables": tables}
 
 
-def _parameters(fitted: Fitted, table: Table, inactivity: Inactivity | None = None) -> tuple[str, pa.Table]:
+def _parameters(
+    fitted: Fitted, table: Table, inactivity: Inactivity | None = None, stalls: StallDays | None = None
+) -> tuple[str, pa.Table]:
     rows = parameter_rows(fitted) + ([inactivity.parameter_row()] if inactivity else [])
+    rows += stalls.parameter_rows() if stalls else []
     return table.name, parameter_table(rows, table)

@@ -325,9 +325,11 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "model_parameters": [
         fitted("bg_nbd", None, reason="1 customer is known, and 30 are needed."),
         *(fitted("gamma_gamma", name, currency="EUR") for name in ("p", "q", "v")),
+        {**fitted("stage_stall", None, reason="fewer than 30 stays"), "parameter": "awareness"},
+        {**fitted("stage_stall", "consideration"), "log_likelihood": None},
     ],
     "friction_points": [
-        {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
+        {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "known_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
     ],
     "lifecycle_metrics": list(metric_rows()),
     "identity_decisions": [
@@ -676,12 +678,15 @@ WRONG = [
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set value = 1 where not converged"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set value = 'nan' where parameter = 'p'"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set log_likelihood = -1 where not converged"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set parameter = null where model = 'stage_stall' and not converged"),
+    ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set value = null where model = 'stage_stall'"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set log_likelihood = null"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set currency = null where model = 'gamma_gamma'"),
     ("model_parameters", "reason_stands_where_nothing_was_fitted", "update model_parameters set model = 'pareto_nbd' where model = 'bg_nbd'"),
     ("friction_points", "events_are_listed", "update friction_points set event_ids = []"),
     ("friction_points", "events_are_listed", "update friction_points set event_ids = ['e1', 'e2']"),
     ("friction_points", "friction_ends_after_it_starts", "update friction_points set ended_at = started_at - interval 1 second"),
+    ("friction_points", "friction_is_known_after_it_starts", "update friction_points set known_at = started_at - interval 1 second"),
     ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set mean_duration_s = mean_duration_s + 1"),
     ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set mean_duration_s = null"),
     ("stage_transitions", "mean_is_the_total_divided", "update stage_transitions set total_duration_s = 0, mean_duration_s = 0 where to_stage = '(open)'"),

@@ -35,7 +35,7 @@ RELIED_ON = {
     "funnels": "funnel counted segment segment_value step_no step entered reached went_on dropped open converted conversion "
     "step_conversion step_median_s step_p90_s entry_median_s entry_p90_s status",
     "model_parameters": "model parameter value standard_error log_likelihood reason",
-    "friction_points": "friction_id customer_key area kind subject stage started_at ended_at n_events event_ids "
+    "friction_points": "friction_id customer_key area kind subject stage started_at ended_at known_at n_events event_ids "
     "minutes_lost next_outcome",
     "lifecycle_metrics": "metric period_kind period_start period_end segment segment_value currency numerator "
     "denominator value unit n status",

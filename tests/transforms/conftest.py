@@ -120,7 +120,7 @@ class Steps:
 
     def friction(
         self, rows: Iterable[Row], as_of: str | datetime.datetime, kinds: Sequence[str] | None = None,
-        parameters: Mapping[str, Mapping[str, int | float]] | None = None, timezone: str = "UTC",
+        parameters: Mapping[str, Mapping[str, Any]] | None = None, timezone: str = "UTC",
     ) -> ShardTables:  # fmt: skip
         wanted = [k for k in load_friction(parameters=parameters).values() if kinds is None or k.kind in kinds]
         rules = FrictionRules(tuple(wanted), moment(as_of))
