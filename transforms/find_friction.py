@@ -65,7 +65,7 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
     """
     events = np.bincount(shard["touchpoints"]["customer_no"].to_numpy())
     found = []
-    with inputs_of_friction(shard, connection, (kind.sql for kind in rules.kinds)):
+    with inputs_of_friction(shard, connection, (kind.sql for kind in rules.kinds), rules.as_of):
         for number, kind in enumerate(rules.kinds):
             points = duck.select_windows(connection, kind.sql, None, _parameters(kind, rules))
             numbers = pa.array(np.full(points.num_rows, number, np.int64))

@@ -6,6 +6,7 @@ out here on sorted arrays; what it means is SQL.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ _PATH = r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)?(?P<path>[^?#]*)"
 
 @contextmanager
 def inputs_of_friction(
-    shard: ShardTables, connection: duckdb.DuckDBPyConnection, texts: Iterable[str]
+    shard: ShardTables, connection: duckdb.DuckDBPyConnection, texts: Iterable[str], as_of: datetime.datetime
 ) -> Iterator[None]:
     """The tables and macros that the SQL `texts` may use, as long as it lasts. What none of them names is not made."""
     everything = "\n".join(texts)
@@ -45,7 +46,7 @@ def inputs_of_friction(
         if not _names(everything, "answers") and not _names(everything, "answers_about"):
             yield
             return
-        with made(connection, ("answers",), with_events=True):
+        with made(connection, ("answers",), as_of, with_events=True):
             connection.execute(f"create or replace temp table answers_about as\n{duck.read_sql('answers_about')}")
             try:
                 yield
