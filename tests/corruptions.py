@@ -891,7 +891,7 @@ def a_comparison_that_nobody_sees(staged: StagedTables) -> None:
     staged.rows("service_loyalty").pop()
 
 
-@refused_tables("funnels: attempts_add_up", "funnels: segments_add_up")
+@refused_tables("funnels: segments_add_up")
 def a_dropout_that_is_told_as_open(staged: StagedTables) -> None:
     """One who dropped out of a funnel is told to be still under way: whoever entered is still accounted for."""
     row = staged.first("funnels", lambda row: row["segment"] == "all" and row["dropped"])
