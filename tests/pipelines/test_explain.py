@@ -209,7 +209,7 @@ def test_the_whole_text(lake: str) -> None:
 Customer c-ada (known)
 
 seen           2026-01-10 09:00:00 to 2026-04-20 09:00:00, first through paid_search
-has            9 touchpoints, 3 sessions, 3 journeys, 1 friction point
+has            9 touchpoints, 3 sessions, 3 journeys, 5 friction points
 stage          churned
 orders         1
 revenue        23.25 EUR
@@ -245,10 +245,14 @@ Journey 1: closed by order, 2026-01-10 09:00:00 to 2026-01-10 09:20:00, 6 touchp
 Journey 2: ended, 2026-01-10 10:00:00 to 2026-01-10 10:40:00, 2 touchpoints
   2026-01-10 10:00:00               6  ticket_opened               ada-6
         -> service; ticket_id T-1, topic delivery; by its customer_id
+        ! friction contact_after_purchase on delivery (support): ada-6
+        ! friction slow_resolution on delivery (support), 247,080.00 min lost: ada-6
   2026-01-10 10:40:00               7  ticket_replied              ada-7
         ticket_id T-1, author agent, public true; by ticket T-1, whose event ada-6 tells the customer
   2026-01-12 09:00:00               8  refund                      ada-8
         belongs to journey 1; order_id o-1, amount 1.25 EUR; by its customer_id
+        ! friction refund (billing): ada-8
+        ! friction stage_stall on service (journey): ada-6
   2026-04-10 09:20:00                  (no event)
         -> churned; lapsed, no order for 90 days
 

