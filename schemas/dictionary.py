@@ -143,7 +143,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Friction:
-    """One kind of friction. `parameters` are passed to the SQL by name; settings can override them."""
+    """One kind of friction. `parameters` are passed to the SQL by name; settings can override them.
+
+    `excludes_outcome`: who reached the outcome has no such point, so nothing can be said of what it costs.
+    """
 
     kind: str
     area: str
@@ -153,6 +156,7 @@ class Friction:
     sql: str
     file: str
     parameters: Mapping[str, int | float] = field(default_factory=dict)
+    excludes_outcome: bool = False
 
 
 _METRIC_TEXTS = (
@@ -252,7 +256,10 @@ def load_friction(
     given = dict(parameters or {})
     # One of the user's own replaces a shipped one before the parameters are looked at: they are then its parameters.
     for file, entry, sql in {entry[0].stem: entry for entry in _entries("friction", extra_folder)}.values():
-        _check(file, entry, _FRICTION_TEXTS, {"parameters"})
+        _check(file, entry, _FRICTION_TEXTS, {"parameters", "excludes_outcome"})
+        excludes_outcome = entry.get("excludes_outcome", False)
+        if not isinstance(excludes_outcome, bool):
+            raise DictionaryError(f"{file}: excludes_outcome is {excludes_outcome!r}; it is true or false")
         own = entry.get("parameters", {})
         if not isinstance(own, dict) or not all(type(value) in (int, float) for value in own.values()):
             raise DictionaryError(f"{file}: parameters are numbers by name")
@@ -263,8 +270,9 @@ def load_friction(
                 )
             own = {**own, name: value}
         kinds[file.stem] = Friction(
-            file.stem, **{key: entry[key] for key in _FRICTION_TEXTS}, sql=sql, file=str(file), parameters=own
-        )
+            file.stem, **{key: entry[key] for key in _FRICTION_TEXTS}, sql=sql, file=str(file), parameters=own,
+            excludes_outcome=excludes_outcome,
+        )  # fmt: skip
     if given:
         raise DictionaryError(
             f"friction_parameters.{min(given)}: no such kind of friction; there are {', '.join(kinds)}"
