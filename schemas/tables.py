@@ -631,7 +631,7 @@ _FRICTION_SUMMARY = Table(
         Column("excess_losses_high", REAL, "Upper end."),
         Column("mean_value", MONEY, "Mean revenue of a control's outcome; null if in several currencies."),
         Column("revenue_at_risk", MONEY_SUM, "excess_losses * mean_value."),
-        Column("revenue_at_risk_low", MONEY_SUM, "Lower end of its 95 % interval, that of excess_losses."),
+        Column("revenue_at_risk_low", MONEY_SUM, "Lower end of its 95 % interval, which also knows how outcomes differ in value."),
         Column("revenue_at_risk_high", MONEY_SUM, "Upper end."),
         Column("currency", TEXT, "ISO 4217 code of the money; null if there is none or several."),
         Column("revenue_at_risk_by_currency", MONEY_LIST, "revenue_at_risk in each currency, ordered by code."),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.tables import MONEY_SUM
 from transforms.friction_moments import CELLS, CostRules, Moments, cell_numbers, mixed, with_lag
@@ -34,8 +35,12 @@ _SUMS = pa.list_(pa.int32(), 1 + REPLICATES)
 TOTALS = pa.schema([("stratum", pa.int32()), ("n", _SUMS), ("won", _SUMS)])
 #: `sides`: of a pair, one of the four sides above.
 SIDES = pa.schema([("pair", pa.int32()), ("side", pa.int8()), ("n", _SUMS)])
-#: `money`: what the outcomes of a stratum (or of the removed touches of a pair; the other is null) were worth.
-MONEY = pa.schema([("stratum", pa.int32()), ("pair", pa.int32()), ("currency", pa.string()), ("amount", MONEY_SUM)])
+#: `money`: what the outcomes of a stratum (or of the removed touches of a pair; the other is null) were worth, and the sum of
+#: the squares, in hundredths of the currency: whole numbers, so that no order of adding changes it.
+MONEY = pa.schema(
+    [("stratum", pa.int32()), ("pair", pa.int32()), ("currency", pa.string()), ("amount", MONEY_SUM),
+     ("squares", pa.decimal128(38, 0))]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,9 @@ def _money(moments: Moments, won: _Units, name: str) -> pa.Table:
     place = pa.array(np.repeat(won.place, length).astype(np.int32))
     missing = pa.nulls(len(place), pa.int32())
     columns = {"stratum": place, "pair": missing} if name == "stratum" else {"stratum": missing, "pair": place}
-    return pa.table({**columns, "currency": taken["currency"], "amount": taken["amount"]}).cast(MONEY)
+    hundredths = pc.round(pc.multiply(taken["amount"].cast(pa.float64()), 100.0)).cast(pa.decimal128(18, 0))
+    squares = pc.multiply(hundredths, hundredths)
+    return pa.table({**columns, "currency": taken["currency"], "amount": taken["amount"], "squares": squares}).cast(MONEY)
 
 
 def starts_of(length: np.ndarray) -> np.ndarray:
@@ -303,6 +310,7 @@ def _array(lists: pa.ChunkedArray) -> np.ndarray:
 
 def add_money(partials: list[pa.Table]) -> pa.Table:
     """The sum of partial `money`, sorted."""
-    keys = MONEY.names[:-1]
-    summed = pa.concat_tables(partials).group_by(keys).aggregate([("amount", "sum")]).rename_columns(MONEY.names)
+    keys = MONEY.names[:-2]
+    sums = [(name, "sum") for name in MONEY.names[-2:]]
+    summed = pa.concat_tables(partials).group_by(keys).aggregate(sums).rename_columns(MONEY.names)
     return summed.cast(MONEY).sort_by([(key, "ascending") for key in keys])

@@ -192,6 +192,7 @@ def _compare(number: int, comparison: Comparison, money: _Money) -> dict[str, An
         "risk_difference_high": _rounded(difference + _Z * error),
         "p_value": _rounded(math.erfc(abs(difference) / error / math.sqrt(2))),
         "method": METHOD,
+        "_error": error,
         "_values": money.of_controls(low, high, data),
     }
 
@@ -215,14 +216,15 @@ def _claim(rows: Sequence[dict[str, Any]]) -> None:
                 row[f"excess_losses{end}"] = _rounded(row[f"risk_difference{end}"] * row["n_matched"])
             values = row["_values"]
             row["revenue_at_risk_by_currency"] = [
-                {"currency": currency, "amount": _money(row["excess_losses"] * value)}
+                {"currency": currency, "amount": _money(row["excess_losses"] * value.mean)}
                 for currency, value in sorted(values.items())
             ]
             if len(values) == 1:
                 ((row["currency"], value),) = values.items()
-                row["mean_value"] = _money(value)
-                for end in ("", "_low", "_high"):
-                    row[f"revenue_at_risk{end}"] = _money(row[f"excess_losses{end}"] * value)
+                losses, error = row["excess_losses"], row["_error"] * row["n_matched"]
+                row["mean_value"] = _money(value.mean)
+                for end, way in (("", 0), ("_low", -1), ("_high", 1)):
+                    row[f"revenue_at_risk{end}"] = _money(losses * value.mean + way * _Z * value.error(losses, error))
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -233,41 +235,69 @@ def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True)
-class _Money:
-    """What the outcomes of the strata, and of the removed touches of the pairs, were worth: exact sums by currency."""
+class Value:
+    """The mean of what `outcomes` controls' outcomes were worth, and its variance from one to the next."""
 
-    stratum: Mapping[tuple[int, str], Decimal]
-    pair: Mapping[tuple[int, str], Decimal]
+    mean: float
+    variance: float
+    outcomes: int
+
+    def error(self, losses: float, error: float) -> float:
+        """Standard error of the money lost with so many losses, told with such an error.
+
+        Losses that differ from each other are not worth the mean each, and that mean is itself of some outcomes only.
+        """
+        losses = max(losses, 0.0)
+        return math.sqrt((self.mean * error) ** 2 + losses * self.variance * (1 + losses / self.outcomes))
+
+
+_Sums = Mapping[tuple[int, str], tuple[Decimal, Decimal]]
+_NOTHING = (Decimal(0), Decimal(0))
+
+
+@dataclass(frozen=True)
+class _Money:
+    """What the outcomes of the strata, and of the removed touches of the pairs, were worth: amounts and their squares."""
+
+    stratum: _Sums
+    pair: _Sums
     currencies: Mapping[int, tuple[str, ...]]  # by stratum
     plan: Plan
 
     @classmethod
     def of(cls, money: pa.Table, plan: Plan) -> _Money:
-        by: dict[str, dict[tuple[int, str], Decimal]] = {"stratum": {}, "pair": {}}
+        by: dict[str, dict[tuple[int, str], tuple[Decimal, Decimal]]] = {"stratum": {}, "pair": {}}
         currencies: dict[int, set[str]] = {}
         for row in money.to_pylist():
             for name, sums in by.items():
                 if row[name] is not None:
-                    sums[row[name], row["currency"]] = row["amount"]
+                    sums[row[name], row["currency"]] = row["amount"], row["squares"]
             if row["stratum"] is not None:
                 currencies.setdefault(row["stratum"], set()).add(row["currency"])
         return cls(by["stratum"], by["pair"], {k: tuple(sorted(v)) for k, v in currencies.items()}, plan)
 
-    def of_controls(self, low: int, high: int, data: tuple[np.ndarray, ...]) -> dict[str, float]:
-        """The mean value of a control's outcome by currency, the strata weighted as in the risk difference."""
-        above: dict[str, float] = {}
-        below = 0.0
+    def of_controls(self, low: int, high: int, data: tuple[np.ndarray, ...]) -> dict[str, Value]:
+        """What a control's outcome is worth, by currency, the strata weighted as in the risk difference."""
+        above: dict[str, tuple[float, float]] = {}
+        below, outcomes = 0.0, 0
         for place in range(low, high):
             n1, _, n0, won0 = (int(side[place - low]) for side in data)
             if not (n1 and n0 and won0):
                 continue
-            below += won0 * n1 / (n1 + n0)
+            weight = n1 / (n1 + n0)
+            below += won0 * weight
+            outcomes += won0
             stratum = int(self.plan.pair_stratum[place])
             for currency in self.currencies.get(stratum, ()):
-                amount = self.stratum[stratum, currency] - self.pair.get((place, currency), Decimal(0))
-                if amount:
-                    above[currency] = above.get(currency, 0.0) + float(amount) * n1 / (n1 + n0)
-        return {currency: value / below for currency, value in above.items()} if below else {}
+                of_all, of_removed = self.stratum[stratum, currency], self.pair.get((place, currency), _NOTHING)
+                amount, squares = (a - b for a, b in zip(of_all, of_removed, strict=True))
+                if squares:
+                    so_far = above.get(currency, (0.0, 0.0))
+                    above[currency] = so_far[0] + float(amount) * weight, so_far[1] + float(squares) / 10_000 * weight
+        return {
+            currency: Value(amount / below, max(squares / below - (amount / below) ** 2, 0.0), outcomes)
+            for currency, (amount, squares) in above.items()
+        }
 
 
 def _rounded(figure: float) -> float:
