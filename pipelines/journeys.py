@@ -15,6 +15,8 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
+from transforms.friction_moments import CostRules
+from transforms.friction_summary import FrictionSummary
 from transforms.fit_inactivity import fitted_inactivity
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
@@ -48,6 +50,7 @@ class Plan:
     journeys: JourneyRules
     friction: FrictionRules
     customers: CustomerRules
+    cost: CostRules
     measure: MeasureRules
     shards: int
     run_id: str
@@ -78,13 +81,14 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "FindFriction" >> FindFriction(plan.friction)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
     )
+    costs = customers | "FrictionSummary" >> FrictionSummary(plan.cost, plan.tables["friction_summary"])
     mapped = customers | "MapIdentities" >> MapIdentities()
     shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
     numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, inactivity)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         (shards, numbers["customers"]) | "WriteShards" >> WriteShards(plan.tables, plan.folder, ("customers",)),
-        (numbers["tables"], quarantine, identity["decisions"])
+        (numbers["tables"], costs, quarantine, identity["decisions"])
         | "WholeTables" >> beam.Flatten()
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()

@@ -43,6 +43,7 @@ from transforms.build_journeys import JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
+from transforms.friction_moments import CostRules
 from transforms.identities import IdentityRules
 from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
@@ -316,6 +317,9 @@ def make_plan(
         journeys=JourneyRules(as_of, settings.journey_silence_days * _DAY_US, months),
         friction=FrictionRules(friction, as_of),
         customers=CustomerRules(as_of),
+        cost=CostRules(
+            as_of, settings.outcome_days * _DAY_US, frozenset(kind.kind for kind in friction if kind.excludes_outcome)
+        ),
         measure=measure_rules(metrics, settings, Calendar(months, as_of)),
         shards=settings.shards or _shards(files, settings.events_per_shard),
         run_id=run_id,
