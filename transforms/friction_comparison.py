@@ -224,15 +224,14 @@ def replicate_sums(units: _Units, customer_hash: np.ndarray) -> tuple[np.ndarray
     """int64[places], rising, and int32[places, 1 + REPLICATES]: how many units, and how many in each replicate.
 
     In a replicate a customer counts Poisson(1) times, so that to draw needs no knowledge of the others (Chamandy and others,
-    Estimating Uncertainty for Massive Data Streams, 2012). Floats below count exactly: they stay far below 2**53.
+    Estimating Uncertainty for Massive Data Streams, 2012). Floats here hold whole numbers, and add them exactly.
     """
     from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # here: it takes a tenth of a second
 
     place, row = np.unique(units.place, return_inverse=True)
     whose, column = np.unique(units.customer, return_inverse=True)
     shape = (len(place), len(whose))
-    # Ones at one place add up; up to 2**24 single precision counts exactly, and costs half.
-    exact = np.float32 if len(units.place) * (len(_POISSON_AT) + 1) < 2**24 else np.float64
+    exact = np.float32 if len(units.place) * len(_POISSON_AT) < _EXACT_IN_SINGLE else np.float64  # it costs half
     counts = csr_matrix((np.ones(len(row), exact), (row, column)), shape)
     sums = np.empty((len(place), 1 + REPLICATES), np.int32)
     sums[:, 0] = np.bincount(row, minlength=len(place))
@@ -249,9 +248,11 @@ def poisson_weights(customer_hash: np.ndarray, start: int, stop: int) -> np.ndar
     """
     blocks = np.arange(start // 4 + 1, stop // 4 + 1, dtype=np.uint64) * _GOLDEN
     bits = mixed(customer_hash[:, np.newaxis] + blocks)
-    return _POISSON[bits.view("<u2").reshape(len(customer_hash), -1)]
+    return _POISSON[bits.view("<u2").reshape(len(customer_hash), stop - start)]
 
 
+#: Single precision holds every whole number below.
+_EXACT_IN_SINGLE = 2**24
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 #: Of 65,536 values of 16 bits, how many count so often: e**-1 / k! of them, the mean exactly 1.
 _POISSON_AT = (24_109, 24_110, 12_055, 4_018, 1_004, 201, 33, 5, 1)

@@ -152,7 +152,7 @@ def find_moments(
     time = touchpoints["occurred_at"].cast(pa.int64()).to_numpy()
     first = np.flatnonzero(changes(customer))
     outcome = _outcomes(touchpoints, connection)
-    path = _path_stage(touchpoints, customer, first)
+    path = _path_stage(touchpoints, first)
     is_touch = _is_touch(touchpoints)
     spell = _spells(touchpoints, customer, path, outcome >= 0)
     stratum, strata = _strata(shard, customer, time, first, path, spell, is_touch)
@@ -193,11 +193,11 @@ def _outcomes(touchpoints: pa.Table, connection: duckdb.DuckDBPyConnection) -> n
     return np.where(valid_mask(given), place, -1)
 
 
-def _path_stage(touchpoints: pa.Table, customer: np.ndarray, first: np.ndarray) -> pa.DictionaryArray:
-    """The stage of the path that each row comes in; null for customers who have none.
+def _path_stage(touchpoints: pa.Table, first: np.ndarray) -> pa.DictionaryArray:
+    """The stage of the path that each row comes in; null before a customer's first.
 
     Service comes in between the stages, and what is paid, or fails to be, is done in the stage before: an order *makes*
-    its customer's next stage. Before any stage it is the one to come.
+    its customer's next stage. Before any stage there is none: the one to come would tell what comes of the moment.
     """
     stage = one_chunk(touchpoints["stage"]).dictionary_encode()
     code = stage.indices.fill_null(-1).to_numpy()
@@ -208,11 +208,8 @@ def _path_stage(touchpoints: pa.Table, customer: np.ndarray, first: np.ndarray) 
     last = np.maximum.accumulate(np.where(on_path, rows, -1))
     before = np.concatenate(([-1], last[:-1]))[: len(code)]
     given = np.where(on_path & ~_is_one_of(touchpoints["event_type"], PAYMENTS), rows, before)
-    to_come = np.minimum.accumulate(np.where(on_path, rows, len(code))[::-1])[::-1]
-    given = np.where(given >= start, given, to_come)
-    inside = given < len(code)
-    inside[inside] = customer[given[inside]] == customer[inside]
-    indices = pa.array(np.where(inside, code[np.minimum(given, max(len(code) - 1, 0))], 0), pa.int32(), mask=~inside)
+    inside = given >= start
+    indices = pa.array(np.where(inside, code[given], 0) if len(code) else code, pa.int32(), mask=~inside)
     return pa.DictionaryArray.from_arrays(indices, stage.dictionary)
 
 
