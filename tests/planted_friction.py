@@ -8,7 +8,7 @@ It is not an easy company. Eager customers see more pages, pay more, come by oth
 its seasons and better days; all pages are slow at times, cards are declined, and other teams are late now and then,
 without any loss. Who leaves at a slow page also sees no further page.
 
-    python tests/planted_friction.py FOLDER [SEED]     events.jsonl, payment_failed (a kind of friction) and truth.json
+    python -m tests.planted_friction FOLDER [SEED]     events.jsonl and truth.json
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from schemas.dictionary import load_friction
 
 HOUR, DAY = 3600.0, 86_400.0
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -37,7 +39,7 @@ PROVIDER_FAILS = ("payment_failed", PROVIDER, "service")
 TEAM_IS_SLOW = ("slow_first_response", SLOW_TEAM, "service")
 PLANTED = (BUG, PROVIDER_FAILS, TEAM_IS_SLOW)
 
-#: The kind for failed payments that the company uses, by the name of a shipped one: its own replaces it.
+#: The kind for failed payments that the company brings where none is shipped.
 PAYMENT_FAILED_SQL = """\
 -- Failed payments. Input: touchpoints. Grain: one failed payment.
 select
@@ -52,6 +54,12 @@ select
     null::decimal(18, 4) as minutes_lost
 from touchpoints
 where event_type = 'payment_failed'
+"""
+PAYMENT_FAILED_TOML = """\
+area = "billing"
+description = "A payment that failed."
+source = "The company's own."
+example = "A card is declined at 10:00: one point on its provider."
 """
 
 
@@ -179,6 +187,10 @@ class _Life:
 # --- for a run ------------------------------------------------------------------------------------------------------
 
 
+def as_of() -> datetime.datetime:
+    return datetime.datetime.fromisoformat(AS_OF)
+
+
 def moment(at: float) -> datetime.datetime:
     return START + datetime.timedelta(seconds=round(at, 3))
 
@@ -190,10 +202,23 @@ def write(folder: Path, made: Company) -> None:
         for event in made.events:
             row = {key: value for key, value in event.items() if key != "at"}
             file.write(json.dumps({**row, "occurred_at": moment(event["at"]).isoformat()}) + "\n")
-    (folder / "friction" / "payment_failed.sql").write_text(PAYMENT_FAILED_SQL, encoding="utf-8")
     (folder / "truth.json").write_text(
-        json.dumps([dict(zip(("kind", "subject", "stage"), cell, strict=True)) | vars(truth) for cell, truth in made.truth.items()], indent=1)
+        json.dumps(
+            [
+                dict(zip(("kind", "subject", "stage"), cell, strict=True)) | vars(truth)
+                for cell, truth in made.truth.items()
+            ],
+            indent=1,
+        )
     )
+    if settings():
+        (folder / "friction" / "payment_failed.sql").write_text(PAYMENT_FAILED_SQL, encoding="utf-8")
+        (folder / "friction" / "payment_failed.toml").write_text(PAYMENT_FAILED_TOML, encoding="utf-8")
+
+
+def settings() -> str:
+    """What a run needs to know: the folder of the company's own kind, as long as none for failed payments is shipped."""
+    return "" if "payment_failed" in load_friction() else 'friction = "friction"\n'
 
 
 def main(arguments: Sequence[str]) -> None:
