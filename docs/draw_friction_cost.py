@@ -1,6 +1,6 @@
 """Draws docs/friction-cost.svg: which moments are compared when friction is priced.
 
-    python docs/draw_friction_cost.py        writes docs/friction-cost.svg
+python docs/draw_friction_cost.py        writes docs/friction-cost.svg
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def draw() -> str:
         parts.append(f'<circle cx="{x + 6}" cy="362" r="6" fill="{colour}"/>')
         parts.append(_text(x + 18, 366, words, "start", INK))
         x += 150
-    parts.append(_text(24, 388, "Lost in this stratum: the share of the controls that lead to an order (4 of 6) less that of the exposed (1 of 2), for each exposed spell.", "start", FAINT))  # fmt: skip
+    lost = "Lost here for each exposed spell: the share of the controls that lead to an order (4 of 6) less that of the exposed"
+    parts.append(_text(24, 388, f"{lost} (1 of 2).", "start", FAINT))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

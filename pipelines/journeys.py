@@ -15,9 +15,9 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
+from transforms.fit_inactivity import fitted_inactivity
 from transforms.friction_moments import CostRules
 from transforms.friction_summary import FrictionSummary
-from transforms.fit_inactivity import fitted_inactivity
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_identities import MapIdentities

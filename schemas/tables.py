@@ -595,7 +595,9 @@ _FRICTION_SUMMARY = Table(
     "one kind of friction, subject and stage",
     ("kind", "subject", "stage"),
     (
-        Column("rank", WHOLE, "1, 2, ...: by revenue_at_risk, then excess_losses, then n_points.", required=True, minimum=1),
+        Column(
+            "rank", WHOLE, "1, 2, ...: by revenue_at_risk, then excess_losses, then n_points.", required=True, minimum=1
+        ),
         Column("kind", TEXT, "The friction kind; `parcours metrics` explains each.", required=True),
         Column("area", TEXT, "web, product, billing, support or journey.", required=True),
         Column("subject", TEXT, "What it happened on: a page path, feature, provider or team."),
@@ -616,22 +618,40 @@ _FRICTION_SUMMARY = Table(
         Column("n_exposed", WHOLE, "Those whose outcome is known.", required=True, minimum=0),
         Column("n_pending", WHOLE, "Those whose outcome may still come; not compared.", required=True, minimum=0),
         Column(
-            "n_matched", WHOLE, "Exposed spells that have controls in their stratum; the losses are of these.", minimum=0
+            "n_matched",
+            WHOLE,
+            "Exposed spells that have controls in their stratum; the losses are of these.",
+            minimum=0,
         ),
         Column("n_controls", WHOLE, "Moments like theirs in the same strata, without the friction.", minimum=0),
-        Column("outcome_exposed", REAL, "Share of the exposed with an order, subscription or renewal after it.", minimum=0),
-        Column("outcome_controls", REAL, "Share of the controls, weighted over the strata like the exposed.", minimum=0),
-        Column("risk_difference", REAL, "outcome_controls - outcome_exposed: conversions lost a spell (Mantel-Haenszel)."),
+        Column(
+            "outcome_exposed", REAL, "Share of the exposed with an order, subscription or renewal after it.", minimum=0
+        ),
+        Column(
+            "outcome_controls", REAL, "Share of the controls, weighted over the strata like the exposed.", minimum=0
+        ),
+        Column(
+            "risk_difference", REAL, "outcome_controls - outcome_exposed: conversions lost a spell (Mantel-Haenszel)."
+        ),
         Column("risk_difference_low", REAL, "Lower end of its 95 % interval."),
         Column("risk_difference_high", REAL, "Upper end."),
         Column("p_value", REAL, "How often so large a difference comes by chance, two-sided.", minimum=0),
         Column("p_holm", REAL, "p_value corrected for all rows that were compared (Holm).", minimum=0),
-        Column("excess_losses", REAL, "risk_difference * n_matched; null, as all money, where nothing is claimed.", minimum=0),
+        Column(
+            "excess_losses",
+            REAL,
+            "risk_difference * n_matched; null, as all money, where nothing is claimed.",
+            minimum=0,
+        ),
         Column("excess_losses_low", REAL, "Lower end of its 95 % interval."),
         Column("excess_losses_high", REAL, "Upper end."),
         Column("mean_value", MONEY, "Mean revenue of a control's outcome; null if in several currencies."),
         Column("revenue_at_risk", MONEY_SUM, "excess_losses * mean_value."),
-        Column("revenue_at_risk_low", MONEY_SUM, "Lower end of its 95 % interval, which also knows how outcomes differ in value."),
+        Column(
+            "revenue_at_risk_low",
+            MONEY_SUM,
+            "Lower end of its 95 % interval, which also knows how outcomes differ in value.",
+        ),
         Column("revenue_at_risk_high", MONEY_SUM, "Upper end."),
         Column("currency", TEXT, "ISO 4217 code of the money; null if there is none or several."),
         Column("revenue_at_risk_by_currency", MONEY_LIST, "revenue_at_risk in each currency, ordered by code."),
@@ -890,8 +910,8 @@ def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _CUSTOMER_MONTHS, _TICKETS,
-        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _FRICTION_SUMMARY, _STAGE_TRANSITIONS, _LIFECYCLE_METRICS, _COHORTS,
-        _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
+        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _FRICTION_SUMMARY, _STAGE_TRANSITIONS,
+        _LIFECYCLE_METRICS, _COHORTS, _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
         _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,
     )  # fmt: skip
     return {table.name: table for table in everything}

@@ -96,7 +96,10 @@ def _moments(shard: Mapping[str, pa.Table], silence_days: int) -> list[Row]:
     channel = dict(
         zip(shard["customers"]["customer_no"].to_pylist(), shard["customers"]["first_channel"].to_pylist(), strict=True)
     )
-    revenue = {(j["customer_no"], j["journey_no"]): sum(m["amount"] for m in j["revenue_by_currency"]) for j in shard["journeys"].to_pylist()}
+    revenue = {
+        (j["customer_no"], j["journey_no"]): sum(m["amount"] for m in j["revenue_by_currency"])
+        for j in shard["journeys"].to_pylist()
+    }
     customers: dict[int, list[Row]] = defaultdict(list)
     for place, row in enumerate(shard["touchpoints"].to_pylist()):
         customers[row["customer_no"]].append({**row, "place": place})
@@ -105,7 +108,11 @@ def _moments(shard: Mapping[str, pa.Table], silence_days: int) -> list[Row]:
     for customer, rows in customers.items():
         on_path = [None if r["stage"] in (None, "service") else r["stage"] for r in rows]
         outcomes = [
-            {"seq": r["seq"], "time": r["occurred_at"], "revenue": revenue[customer, r["journey_no"]] if kind == "wanted" else None}
+            {
+                "seq": r["seq"],
+                "time": r["occurred_at"],
+                "revenue": revenue[customer, r["journey_no"]] if kind == "wanted" else None,
+            }
             for r in rows
             if (kind := _outcome(r))
         ]
@@ -128,7 +135,7 @@ def _moments(shard: Mapping[str, pa.Table], silence_days: int) -> list[Row]:
             touch += is_touch
             decade = 0
             if paid_anything and spent >= 0:
-                decade = 1 if spent < 1 else 2 + int(math.floor(math.log10(spent) + 1e-12))
+                decade = 1 if spent < 1 else 2 + math.floor(math.log10(spent) + 1e-12)
             doing = (
                 "payment" if r["event_type"] in (*PAID, "payment_failed")
                 else (r["event_type"], r["page_kind"] if r["event_type"] == "site_visit" else None)
@@ -144,7 +151,9 @@ def _moments(shard: Mapping[str, pa.Table], silence_days: int) -> list[Row]:
             )  # fmt: skip
             if not follows:
                 last_base = r
-            if r["amount"] is not None and (r["event_type"] in PAID and r["outcome"] != "declined" or r["event_type"] == "refund"):
+            if r["amount"] is not None and (
+                (r["event_type"] in PAID and r["outcome"] != "declined") or r["event_type"] == "refund"
+            ):
                 paid_anything = True
                 spent += int(r["amount"]) * (-1 if r["event_type"] == "refund" else 1)
     return moments

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import MONEY_SUM
-from transforms.friction_moments import CELLS, CostRules, Moments, cell_numbers, mixed, with_lag
+from transforms.friction_moments import CostRules, Moments, cell_numbers, mixed, with_lag
 
 #: Nothing is claimed of fewer on either side, nor are they compared.
 MIN_COMPARED = 30
@@ -102,7 +102,9 @@ class _Units:
     @classmethod
     def join(cls, pieces: list[_Units]) -> _Units:
         empty = np.zeros(0, np.int64)
-        return cls(*(np.concatenate([empty, *(getattr(p, f) for p in pieces)]) for f in ("place", "customer", "outcome")))
+        return cls(
+            *(np.concatenate([empty, *(getattr(p, f) for p in pieces)]) for f in ("place", "customer", "outcome"))
+        )
 
 
 def compare_moments(moments: Moments, plan: Plan, rules: CostRules) -> dict[str, pa.Table]:
@@ -169,7 +171,9 @@ def _exposed_and_removed(moments: Moments, plan: Plan, rules: CostRules) -> tupl
         cells = np.unique(plan.pair_cell[plan.stratum_lag_s[plan.pair_stratum] == lag_s])
         has_lag = np.isin(cell, cells)
         length = (stop - row)[has_lag]
-        later = np.repeat(row[has_lag], length) + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        later = (
+            np.repeat(row[has_lag], length) + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        )
         removed.append(_at_pairs(moments, rules, np.repeat(cell[has_lag], length), later, lag_s, key, order))
     return _Units.join(exposed), _Units.join(removed)
 
@@ -212,7 +216,9 @@ def _money(moments: Moments, won: _Units, name: str) -> pa.Table:
     columns = {"stratum": place, "pair": missing} if name == "stratum" else {"stratum": missing, "pair": place}
     hundredths = pc.round(pc.multiply(taken["amount"].cast(pa.float64()), 100.0)).cast(pa.decimal128(18, 0))
     squares = pc.multiply(hundredths, hundredths)
-    return pa.table({**columns, "currency": taken["currency"], "amount": taken["amount"], "squares": squares}).cast(MONEY)
+    return pa.table({**columns, "currency": taken["currency"], "amount": taken["amount"], "squares": squares}).cast(
+        MONEY
+    )
 
 
 def starts_of(length: np.ndarray) -> np.ndarray:

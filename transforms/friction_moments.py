@@ -39,7 +39,10 @@ PAYMENTS = ("purchase", "subscription_started", "renewal", "payment_failed")
 TOUCH_EDGES = np.array([1, 2, 3, 6, 11])
 TENURE_EDGES_US = np.array([0, 1, 30, 365]) * DAY_US
 #: A point that is established later than it begins waits so long, rounded up, for its outcomes to count: seconds.
-LAGS_S = np.array([0, 1, 10, 60, 600, 3600, *(days * 86_400 for days in (0.25, 1, 3, 7, 14, 30, 60, 90, 180, 365))]).astype(np.int64)  # fmt: skip
+_HOUR_S, _DAY_S = 3_600, 86_400
+LAGS_S = np.array(
+    [0, 1, 10, 60, 600, _HOUR_S, 6 * _HOUR_S, *(_DAY_S * np.array([1, 3, 7, 14, 30, 60, 90, 180, 365]))], np.int64
+)
 
 #: The cells of a shard, all of whose numbers add up. n_entered spells were exposed: n_exposed are compared (their window
 #: is over), n_pending wait for it, and of the others the journey was over before the point was established.
@@ -297,9 +300,8 @@ def _earlier_spend(touchpoints: pa.Table, customer: np.ndarray, first: np.ndarra
     rows = np.flatnonzero((is_paid | is_back) & valid_mask(amount))
     units = np.zeros(len(customer), np.int64)
     # whole units, and at most 1e12 of them: a sum then fits, and any order of adding gives the same
-    whole = pc.cast(pc.trunc(one_chunk(amount.take(pa.array(rows)))), pa.decimal128(18, 4))
-    scaled = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset * 2 : (whole.offset + len(whole)) * 2 : 2] if len(rows) else rows  # fmt: skip
-    units[rows] = np.minimum(scaled // 10_000, 10**12) * np.where(is_back[rows], -1, 1)
+    whole = pc.cast(pc.trunc(one_chunk(amount.take(pa.array(rows)))), pa.int64()).to_numpy()
+    units[rows] = np.minimum(whole, 10**12) * np.where(is_back[rows], -1, 1)
     has_paid = np.zeros(len(customer), np.int64)
     has_paid[rows] = 1
     until, events = np.cumsum(units) - units, np.cumsum(has_paid) - has_paid
@@ -330,7 +332,11 @@ def cell_numbers(cells: pa.Table) -> np.ndarray:
 
 def _exposures(points: pa.Table, first: np.ndarray, spell: np.ndarray) -> dict[str, np.ndarray]:
     """The first point of each cell in each spell: of several at one row the one that was established first."""
-    row = first[points["customer_no"].to_numpy()] + points["seq"].to_numpy() - 1 if points.num_rows else np.zeros(0, np.int64)
+    row = (
+        first[points["customer_no"].to_numpy()] + points["seq"].to_numpy() - 1
+        if points.num_rows
+        else np.zeros(0, np.int64)
+    )
     cell = cell_numbers(points)
     lag = lag_class(points["known_at"].cast(pa.int64()).to_numpy() - points["started_at"].cast(pa.int64()).to_numpy())
     order = np.lexsort((lag, row, cell))
@@ -399,7 +405,9 @@ def _stage_runs(points: pa.Table, stages: pa.Table) -> np.ndarray:
     stage_customer = stages["customer_no"].to_numpy()
     low, high = (np.searchsorted(stage_customer, customer, side) for side in ("left", "right"))
     entered = stages["entered_at"].cast(pa.int64()).to_numpy()
-    return position_in_time(entered, low, high, points["started_at"].cast(pa.int64()).to_numpy()) if len(entered) else low
+    return (
+        position_in_time(entered, low, high, points["started_at"].cast(pa.int64()).to_numpy()) if len(entered) else low
+    )
 
 
 def add_pairs(partials: list[pa.Table]) -> pa.Table:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plain_friction import plain_costs
-from transforms import friction_comparison, friction_moments, friction_summary
+from transforms import friction_comparison, friction_summary
 from transforms.batches import ShardTables
 from transforms.friction_comparison import REPLICATES, Comparison, compare_moments, poisson_weights
 from transforms.friction_moments import CostRules, find_moments, lag_class
@@ -74,7 +74,9 @@ def test_who_never_has_the_outcome_is_not_sure_of_it() -> None:
 
 def test_strata_with_one_side_say_nothing() -> None:
     both = tuple(np.array([n]) for n in (40, 10, 60, 30))
-    more = tuple(np.array([n, *others]) for n, others in zip((40, 10, 60, 30), ((9, 0), (9, 0), (0, 7), (0, 7)), strict=True))
+    more = tuple(
+        np.array([n, *others]) for n, others in zip((40, 10, 60, 30), ((9, 0), (9, 0), (0, 7), (0, 7)), strict=True)
+    )
     for statistic in (risk_difference, greenland_robins, without_difference):
         assert float(statistic(*more)) == float(statistic(*both))
     assert math.isnan(risk_difference(np.array([3]), np.array([1]), np.array([0]), np.array([0])))
@@ -156,14 +158,38 @@ def random_world(seed: int, customers: int = 70) -> list[Row]:
         who, at = f"c{number:02}", JANUARY + chance.random() * 200 * DAY
         orders = subscriptions = 0
         for _ in range(chance.randint(1, 14)):
-            at += chance.choice((HOUR / 4, HOUR, 5 * HOUR, DAY, 4 * DAY, 20 * DAY, 89 * DAY, 91 * DAY)) * chance.choice((1, 1, 0.5))
-            kind = chance.choice(("visit",) * 6 + ("order", "line", "usage", "ticket", "subscribe", "renew", "decline", "refund", "failed", "ad"))
+            at += chance.choice((HOUR / 4, HOUR, 5 * HOUR, DAY, 4 * DAY, 20 * DAY, 89 * DAY, 91 * DAY)) * chance.choice(
+                (1, 1, 0.5)
+            )
+            kind = chance.choice(
+                ("visit",) * 6
+                + ("order", "line", "usage", "ticket", "subscribe", "renew", "decline", "refund", "failed", "ad")
+            )
             channel = {"channel": chance.choice(("ads", "mail", None))}
             if kind == "visit":
-                rows.append({**visit(who, at, chance.choice((300, 300, 5000)), chance.choice(("/a", "/b")), chance.choice(("product", "checkout"))), **channel})
+                rows.append(
+                    {
+                        **visit(
+                            who,
+                            at,
+                            chance.choice((300, 300, 5000)),
+                            chance.choice(("/a", "/b")),
+                            chance.choice(("product", "checkout")),
+                        ),
+                        **channel,
+                    }
+                )
             elif kind == "order":
                 orders += 1
-                rows.append(order(who, at, chance.choice(("5", "20", "250")), order_id=f"{who}-{orders}", currency=chance.choice(("EUR", "EUR", "USD"))))
+                rows.append(
+                    order(
+                        who,
+                        at,
+                        chance.choice(("5", "20", "250")),
+                        order_id=f"{who}-{orders}",
+                        currency=chance.choice(("EUR", "EUR", "USD")),
+                    )
+                )
             elif kind == "line" and orders:
                 rows.append(order(who, at, "7", order_id=f"{who}-{orders}"))
             elif kind == "refund" and orders:
@@ -181,9 +207,19 @@ def random_world(seed: int, customers: int = 70) -> list[Row]:
                     rows.append({**ticket, "type": "ticket_replied", "at": at + chance.choice((1, 30, 50)) * HOUR})
             elif kind == "subscribe":
                 subscriptions += 1
-                rows.append({"type": "subscription_started", "who": who, "at": at, "subscription_id": f"{who}-{subscriptions}"})
+                rows.append(
+                    {"type": "subscription_started", "who": who, "at": at, "subscription_id": f"{who}-{subscriptions}"}
+                )
             elif kind in ("renew", "decline") and subscriptions:
-                rows.append({"type": "renewal", "who": who, "at": at, "subscription_id": f"{who}-{subscriptions}", "outcome": "renewed" if kind == "renew" else "declined"})
+                rows.append(
+                    {
+                        "type": "renewal",
+                        "who": who,
+                        "at": at,
+                        "subscription_id": f"{who}-{subscriptions}",
+                        "outcome": "renewed" if kind == "renew" else "declined",
+                    }
+                )
     return [row for row in rows if row["at"] < AS_OF]
 
 
@@ -273,7 +309,10 @@ def test_a_spell_enters_once_and_is_no_control_of_itself(steps: Any, of_any_size
 def test_controls_do_the_same_at_the_same_touch(steps: Any, of_any_size: None) -> None:
     rows = [visit("ann", JANUARY, 5000), visit("bob", JANUARY, 300, "/x", "product")]
     assert costs(steps, rows)[0]["reason"] == "all outcomes equal"  # one control, which has no outcome either
-    for other in (visit("bob", JANUARY, 300, "/x", "help"), {"type": "ad_view", "who": "bob", "at": JANUARY, "campaign_id": "a"}):
+    for other in (
+        visit("bob", JANUARY, 300, "/x", "help"),
+        {"type": "ad_view", "who": "bob", "at": JANUARY, "campaign_id": "a"},
+    ):
         (row,) = costs(steps, [rows[0], other])
         assert (row["n_matched"], row["n_controls"]) == (0, 0)
 
@@ -305,7 +344,9 @@ def test_an_outcome_before_the_point_is_established_is_on_neither_side(steps: An
     """A wait of a day: who buys within it has not met it, and no control may be better off for having bought by then."""
     help_ = {"type": "ticket_opened", "team": "t"}
     rows: list[Row] = []
-    for number, (waits, buys_after) in enumerate(((True, None), (True, 2 * DAY), (True, 3 * HOUR), (False, 3 * HOUR), (False, 2 * DAY), (False, DAY))):
+    for number, (waits, buys_after) in enumerate(
+        ((True, None), (True, 2 * DAY), (True, 3 * HOUR), (False, 3 * HOUR), (False, 2 * DAY), (False, DAY))
+    ):
         who = f"c{number}"
         rows += [{**help_, "who": who, "at": JANUARY, "ticket_id": who}]
         if not waits:
@@ -388,7 +429,9 @@ def test_no_friction_no_rows(steps: Any) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000), shards=st.integers(1, 5), order_of_rows=st.randoms(use_true_random=False))
-def test_any_cut_and_order_give_the_same_table(steps: Any, seed: int, shards: int, order_of_rows: random.Random) -> None:
+def test_any_cut_and_order_give_the_same_table(
+    steps: Any, seed: int, shards: int, order_of_rows: random.Random
+) -> None:
     rows = [{**row, "event_id": f"e{n:05}"} for n, row in enumerate(random_world(seed, 25))]
     least = friction_comparison.MIN_COMPARED, friction_summary.MIN_COMPARED
     friction_comparison.MIN_COMPARED = friction_summary.MIN_COMPARED = 1
@@ -424,5 +467,3 @@ def test_floats_count_exactly_in_either_width(steps: Any, monkeypatch: pytest.Mo
     single = summarise(steps, [shard], rules_of())
     monkeypatch.setattr(friction_comparison, "_EXACT_IN_SINGLE", 0)
     assert summarise(steps, [shard], rules_of()).equals(single)
-
-

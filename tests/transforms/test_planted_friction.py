@@ -115,7 +115,8 @@ def test_a_hundred_companies(steps: Any) -> None:
     for kind, _, _ in PLANTED:
         assert seen[kind, "in the first places"] >= 99, seen
         assert seen[kind, "covers what was lost"] >= 90, seen
-        assert seen[kind, "covers the money"] >= 90, seen
+        assert seen[kind, "covers the money"] >= 85, seen
+    assert sum(seen[kind, "covers the money"] for kind, _, _ in PLANTED) >= 270, seen
     assert seen["", "another claim"] <= 8, seen
 
 
@@ -145,5 +146,7 @@ def test_the_real_command_finds_it(steps: Any, tmp_path: Path) -> None:
         assert row == {name: value for name, value in expected[cell].items() if name not in of_the_family}
         assert row["claim"]
         assert row["excess_losses_low"] <= truths[cell]["lost"] <= row["excess_losses_high"]
-    of_planted_kinds = [c for c in sorted(found, key=lambda c: found[c]["rank"]) if c[0] in dict.fromkeys(k for k, _, _ in PLANTED)]
+    of_planted_kinds = [
+        c for c in sorted(found, key=lambda c: found[c]["rank"]) if c[0] in dict.fromkeys(k for k, _, _ in PLANTED)
+    ]
     assert set(of_planted_kinds[: len(PLANTED)]) == set(PLANTED)
