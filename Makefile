@@ -80,6 +80,7 @@ fixtures: $(INSTALLED)  ## Make the test fixtures anew
 docs: $(INSTALLED)  ## Make the generated pages of docs/ anew
 	$(BIN)/python -m pipelines.docs
 	$(BIN)/python docs/draw_graph.py
+	$(BIN)/python docs/draw_friction_cost.py
 
 # Both files name versions and hashes only, never the index that answered.
 UV := build/uv

@@ -17,6 +17,8 @@ from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
 from transforms.fit_inactivity import Inactivity, fitted_inactivity
 from transforms.fit_stalls import fitted_stalls
+from transforms.friction_moments import CostRules
+from transforms.friction_summary import FrictionSummary
 from transforms.identities import IdentityRules
 from transforms.load_by_customer import LoadByCustomer
 from transforms.map_identities import MapIdentities
@@ -49,6 +51,7 @@ class Plan:
     journeys: JourneyRules
     friction: FrictionRules
     customers: CustomerRules
+    cost: CostRules
     measure: MeasureRules
     shards: int
     run_id: str
@@ -84,13 +87,14 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "FindFriction" >> FindFriction(plan.friction, stalls)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
     )
+    costs = customers | "FrictionSummary" >> FrictionSummary(plan.cost, plan.tables["friction_summary"])
     mapped = customers | "MapIdentities" >> MapIdentities()
     shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
     numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, plan.shards, inactivity, stalls)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         (shards, numbers["customers"]) | "WriteShards" >> WriteShards(plan.tables, plan.folder, ("customers",)),
-        (numbers["tables"], quarantine, identity["decisions"])
+        (numbers["tables"], costs, quarantine, identity["decisions"])
         | "WholeTables" >> beam.Flatten()
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()

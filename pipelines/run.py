@@ -45,6 +45,7 @@ from transforms.build_journeys import JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
+from transforms.friction_moments import CostRules
 from transforms.identities import IdentityRules
 from transforms.journey_paths import PathRules
 from transforms.lifespan import LifetimeRules
@@ -319,6 +320,9 @@ def make_plan(
         journeys=JourneyRules(as_of, settings.journey_silence_days * _DAY_US, months),
         friction=FrictionRules(friction, as_of),
         customers=CustomerRules(as_of),
+        cost=CostRules(
+            as_of, settings.outcome_days * _DAY_US, frozenset(kind.kind for kind in friction if kind.excludes_outcome)
+        ),
         measure=replace(
             measure_rules(metrics, settings, Calendar(months, as_of)),
             funnels=funnels_of_settings(

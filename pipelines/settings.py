@@ -427,6 +427,9 @@ class Settings(BaseModel):
         description="Parameters of the kinds of friction, by kind and name: a table [friction_parameters.KIND] of those that "
         "`parcours friction KIND` tells.",
     )
+    outcome_days: int = Field(
+        default=30, ge=1, le=365, description="What friction costs is looked for within this many days after it."
+    )
     quarantine_raw_cap: int = Field(
         default=4096, ge=0, le=16 << 20, description="Bytes of a bad record's own text kept in quarantine."
     )

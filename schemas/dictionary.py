@@ -155,7 +155,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Friction:
-    """One kind of friction. `parameters` are passed to the SQL by name; settings can override them."""
+    """One kind of friction. `parameters` are passed to the SQL by name; settings can override them.
+
+    `excludes_outcome`: who reached the outcome has no such point, so nothing can be said of what it costs.
+    """
 
     kind: str
     area: str
@@ -165,6 +168,7 @@ class Friction:
     sql: str
     file: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    excludes_outcome: bool = False
 
     @property
     def name(self) -> str:
@@ -252,9 +256,12 @@ def load_friction(
     given = dict(parameters or {})
     # One of the user's own replaces a shipped one before the parameters are looked at: they are then its parameters.
     for file, entry, sql in {entry[0].stem: entry for entry in _entries("friction", extra_folder)}.values():
-        check_keys(file, entry, _FRICTION_TEXTS, {"parameters", "example"})
+        check_keys(file, entry, _FRICTION_TEXTS, {"parameters", "example", "excludes_outcome"})
         if entry["area"] not in AREAS:
             raise DictionaryError(f"{file}: area is {entry['area']!r}; it is one of {', '.join(AREAS)}")
+        excludes_outcome = entry.get("excludes_outcome", False)
+        if not isinstance(excludes_outcome, bool):
+            raise DictionaryError(f"{file}: excludes_outcome is {excludes_outcome!r}; it is true or false")
         own = read_parameters(file, entry.get("parameters", {}))
         kinds[file.stem] = Friction(
             file.stem,
@@ -263,6 +270,7 @@ def load_friction(
             file=str(file),
             example=read_example(file, entry.get("example"), _point, "started_at", may_be_none=True),
             parameters=overridden(file, own, given.pop(file.stem, {})),
+            excludes_outcome=excludes_outcome,
         )
     if given:
         raise DictionaryError(

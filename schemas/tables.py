@@ -859,6 +859,77 @@ _FRICTION_POINTS = Table(
         Column("next_outcome", TEXT, "The outcome of the journey, if it came after the point."),
     ),
 )
+_FRICTION_SUMMARY = Table(
+    "friction_summary",
+    "Where customers struggle and what goes with it, ranked by money: an association, not a proof.",
+    "one kind of friction, subject and stage",
+    ("kind", "subject", "stage"),
+    (
+        Column(
+            "rank", WHOLE, "1, 2, ...: by revenue_at_risk, then excess_losses, then n_points.", required=True, minimum=1
+        ),
+        Column("kind", TEXT, "The friction kind; `parcours metrics` explains each.", required=True),
+        Column("area", TEXT, "web, product, billing, support or journey.", required=True),
+        Column("subject", TEXT, "What it happened on: a page path, feature, provider or team."),
+        Column("stage", TEXT, "The customer's stage at the first event, as in friction_points."),
+        Column("n_points", WHOLE, "Rows of friction_points.", required=True, minimum=1),
+        Column("n_customers", WHOLE, "Customers with such a point.", required=True, minimum=1),
+        Column("n_stage_runs", WHOLE, "Rows of journey_stages with such a point.", required=True, minimum=1),
+        Column("entrants", WHOLE, "Rows of journey_stages of the stage.", required=True, minimum=0),
+        Column("share", REAL, "n_stage_runs / entrants.", minimum=0),
+        Column("minutes_lost", MONEY_SUM, "Minutes that customers lost, summed, where the kind can tell.", minimum=0),
+        Column(
+            "n_entered",
+            WHOLE,
+            "Spells (runs of one stage of the path within a journey) with such a point: each enters once, at its first.",
+            required=True,
+            minimum=1,
+        ),
+        Column("n_exposed", WHOLE, "Those whose outcome is known.", required=True, minimum=0),
+        Column("n_pending", WHOLE, "Those whose outcome may still come; not compared.", required=True, minimum=0),
+        Column(
+            "n_matched",
+            WHOLE,
+            "Exposed spells that have controls in their stratum; the losses are of these.",
+            minimum=0,
+        ),
+        Column("n_controls", WHOLE, "Moments like theirs in the same strata, without the friction.", minimum=0),
+        Column(
+            "outcome_exposed", REAL, "Share of the exposed with an order, subscription or renewal after it.", minimum=0
+        ),
+        Column(
+            "outcome_controls", REAL, "Share of the controls, weighted over the strata like the exposed.", minimum=0
+        ),
+        Column(
+            "risk_difference", REAL, "outcome_controls - outcome_exposed: conversions lost a spell (Mantel-Haenszel)."
+        ),
+        Column("risk_difference_low", REAL, "Lower end of its 95 % interval."),
+        Column("risk_difference_high", REAL, "Upper end."),
+        Column("p_value", REAL, "How often so large a difference comes by chance, two-sided.", minimum=0),
+        Column("p_holm", REAL, "p_value corrected for all rows that were compared (Holm).", minimum=0),
+        Column(
+            "excess_losses",
+            REAL,
+            "risk_difference * n_matched; null, as all money, where nothing is claimed.",
+            minimum=0,
+        ),
+        Column("excess_losses_low", REAL, "Lower end of its 95 % interval."),
+        Column("excess_losses_high", REAL, "Upper end."),
+        Column("mean_value", MONEY, "Mean revenue of a control's outcome; null if in several currencies."),
+        Column("revenue_at_risk", MONEY_SUM, "excess_losses * mean_value."),
+        Column(
+            "revenue_at_risk_low",
+            MONEY_SUM,
+            "Lower end of its 95 % interval, which also knows how outcomes differ in value.",
+        ),
+        Column("revenue_at_risk_high", MONEY_SUM, "Upper end."),
+        Column("currency", TEXT, "ISO 4217 code of the money; null if there is none or several."),
+        Column("revenue_at_risk_by_currency", MONEY_LIST, "revenue_at_risk in each currency, ordered by code."),
+        Column("claim", TEXT, "fewer conversions, where that is shown; else null.", values=("fewer conversions",)),
+        Column("reason", TEXT, "Why nothing is claimed; null where something is."),
+        Column("method", TEXT, "mantel-haenszel where it was compared; else null.", values=("mantel-haenszel",)),
+    ),
+)
 _LIFECYCLE_METRICS = Table(
     "lifecycle_metrics",
     "The metrics of the dictionary, by month and over all, of everyone and by segment.",
@@ -1109,7 +1180,7 @@ def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _CUSTOMER_MONTHS, _TICKETS,
-        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _STAGE_TRANSITIONS, _STAGE_DURATIONS,
+        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _FRICTION_SUMMARY, _STAGE_TRANSITIONS, _STAGE_DURATIONS,
         _JOURNEY_PATHS, _CHANNEL_CREDIT, _FUNNELS, _LIFECYCLE_METRICS, _COHORTS,
         _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
         _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,

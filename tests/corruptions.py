@@ -906,6 +906,18 @@ def a_segment_of_a_funnel_lost(staged: StagedTables) -> None:
     rows[:] = [row for row in rows if (row["segment"], row["segment_value"]) != ("channel", value)]
 
 
+@refused_tables("friction_summary: claims_follow_from_their_figures")
+def a_price_that_was_never_shown(staged: StagedTables) -> None:
+    """Friction is given a price though nothing was compared."""
+    staged.rows("friction_summary")[0] |= {"excess_losses": 12.0, "revenue_at_risk": 1000}
+
+
+@refused_tables("friction_summary: points_are_those_of_friction_points")
+def a_struggle_that_nobody_counts(staged: StagedTables) -> None:
+    """A kind of friction is missing from the summary."""
+    staged.rows("friction_summary").pop()
+
+
 # ---- metrics
 
 

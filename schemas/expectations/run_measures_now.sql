@@ -27,6 +27,8 @@ select 'rows', 'subscription_periods', null, null, count(*) from subscription_pe
 union all
 select 'rows', 'friction_points', null, null, count(*) from friction_points
 union all
+select 'rows', 'friction_summary', null, null, count(*) from friction_summary
+union all
 select 'rows', 'stage_transitions', null, null, count(*) from stage_transitions
 union all
 select 'rows', 'stage_durations', null, null, count(*) from stage_durations

@@ -331,6 +331,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "friction_points": [
         {"friction_id": "slow_page:e1", "customer_key": C1, "area": "web", "kind": "slow_page", "subject": "/p", "journey_no": 1, "started_at": "2026-01-01 10:00:00", "ended_at": "2026-01-01 10:00:00", "known_at": "2026-01-01 10:00:00", "n_events": 1, "event_ids": ["e1"], "minutes_lost": "0.0833"},
     ],
+    "friction_summary": [
+        {"rank": 1, "kind": "slow_page", "area": "web", "subject": "/p", "n_points": 1, "n_customers": 1, "n_stage_runs": 1, "entrants": 0, "minutes_lost": "0.0833", "n_entered": 1, "n_exposed": 1, "n_pending": 0, "reason": "fewer than 30 exposed spells"},
+    ],
     "lifecycle_metrics": list(metric_rows()),
     "identity_decisions": [
         {"kind": "email", "identifier": "hello@example.com", "decision": "refused", "reason": "shared_email", "n_customers": 2, "n_events": 2},
@@ -552,10 +555,35 @@ def test_a_first_run_passes(run: duckdb.DuckDBPyConnection) -> None:
     assert run.execute("select count(*) from source_volumes").fetchone() == (0,)
 
 
+def last_of_each(assignments: str) -> str:
+    """`a = 1, b = 2, a = 3` as `b = 2, a = 3`: SQL sets a column once."""
+    return ", ".join(
+        f"{name} = {value}" for name, value in dict(part.split(" = ") for part in assignments.split(", ")).items()
+    )
+
+
+def test_a_claim_about_friction_that_follows_from_its_figures_passes(run: duckdb.DuckDBPyConnection) -> None:
+    right = last_of_each(f"{COMPARED_FRICTION}, {CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, n_matched = 30")
+    run.execute(f"update friction_summary set {right}")
+    [entry] = [
+        entry for _, rule, entry in RULES if rule == "claims_follow_from_their_figures" and "p_holm" in str(entry)
+    ]
+    assert wrong_rows(run, "friction_summary", entry) == []
+
+
+#: What makes the row of friction_summary one that was compared, and one that claims; both are right by themselves.
+COMPARED_FRICTION = (
+    "n_matched = 40, n_controls = 50, outcome_exposed = 0.3, outcome_controls = 0.4, risk_difference = 0.1, risk_difference_low = 0.0, "
+    "risk_difference_high = 0.2, p_value = 0.5, p_holm = 0.5, method = 'mantel-haenszel', reason = 'no difference shown'"
+)
+CLAIMED_FRICTION = (
+    "claim = 'fewer conversions', reason = null, excess_losses = 3, excess_losses_low = 1, excess_losses_high = 5, mean_value = 10, "
+    "revenue_at_risk = 30, revenue_at_risk_low = 10, revenue_at_risk_high = 50, currency = 'EUR'"
+)
 #: Tables that no sum of `accounting` looks at; other rules miss their rows.
 NOT_ADDED_UP = (
     "subscriptions", "subscription_periods", "customer_months", "cohorts", "service_loyalty", "model_parameters",
-    "stage_durations", "journey_paths", "channel_credit", "funnels",
+    "stage_durations", "journey_paths", "channel_credit", "funnels", "friction_summary",
 )  # fmt: skip
 #: (suite, rule, what makes the right run wrong). `test_every_written_rule_has_a_wrong_run` holds that none is left out.
 WRONG = [
@@ -621,6 +649,24 @@ WRONG = [
     ("customer_months", "state_agrees_with_itself", "update customer_months set currency = 'USD' where revenue > 0"),
     ("customer_months", "state_agrees_with_itself", "update customer_months set revenue_by_currency = [struct_pack(currency := 'USD', amount := 45.0::decimal(38, 4))] where orders = 1"),
     ("customer_months", "state_agrees_with_itself", "update customer_months set month = month + 1"),
+    ("friction_summary", "points_are_those_of_friction_points", "delete from friction_summary"),
+    *(("friction_summary", "points_are_those_of_friction_points", f"update friction_summary set {change}")
+      for change in ("n_points = 2", "n_customers = 2, n_points = 2", "minutes_lost = 1", "minutes_lost = null", "stage = 'usage'", "subject = null")),
+    *(("friction_summary", "rows_are_ranked_and_counted", f"update friction_summary set {change}")
+      for change in ("rank = 2", "n_customers = 2", "n_entered = 2", "n_stage_runs = 2", "n_exposed = 2", "n_pending = 1", "n_matched = 2", "share = 0.5", "entrants = 2", "share = 1.5, entrants = 1", "stage = 'usage'")),
+    *(("friction_summary", "claims_follow_from_their_figures", f"update friction_summary set {last_of_each(change)}")
+      for change in (
+          "reason = null", "claim = 'fewer conversions'", "claim = 'fewer conversions', reason = null", "excess_losses = 1", "mean_value = 1",
+          "revenue_at_risk = 1", "method = 'mantel-haenszel'", "p_holm = 0.01", "risk_difference = 0.1",
+          *(f"{COMPARED_FRICTION}, {change}" for change in (
+              "p_holm = 0.4", "p_value = 1.2, p_holm = 1", "risk_difference = 0.2", "risk_difference_low = 0.15", "outcome_controls = null",
+              "n_controls = null", f"{CLAIMED_FRICTION}", f"{CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, n_matched = 29",
+              f"{CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, risk_difference = -0.1, outcome_controls = 0.2",
+              f"{CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, n_matched = 30, excess_losses = 4, revenue_at_risk = 40",
+              f"{CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, n_matched = 30, revenue_at_risk = 31",
+              f"{CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, n_matched = 30, excess_losses_low = 3.1",
+              f"{CLAIMED_FRICTION}, p_value = 0.01, p_holm = 0.01, n_matched = 30, revenue_at_risk_high = 29")),
+      )),
     ("service_loyalty", "rows_are_whole", "delete from service_loyalty"),
     ("service_loyalty", "rows_are_whole", "delete from service_loyalty where outcome = 'nps_change' and exposure = 'csat'"),
     ("service_loyalty", "rows_are_whole", "update service_loyalty set n_better = 31 where claim is not null"),

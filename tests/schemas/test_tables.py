@@ -37,6 +37,9 @@ RELIED_ON = {
     "model_parameters": "model parameter value standard_error log_likelihood reason",
     "friction_points": "friction_id customer_key area kind subject stage started_at ended_at known_at n_events event_ids "
     "minutes_lost next_outcome",
+    "friction_summary": "rank kind area subject stage n_points n_customers entrants share n_exposed n_matched n_controls "
+    "n_pending outcome_exposed outcome_controls risk_difference p_value p_holm excess_losses mean_value revenue_at_risk "
+    "currency minutes_lost claim reason method",
     "lifecycle_metrics": "metric period_kind period_start period_end segment segment_value currency numerator "
     "denominator value unit n status",
     "identity_map": "identifier_kind identifier customer_key valid_from valid_to n_events",
