@@ -1247,7 +1247,7 @@ def test_rules_have_names_and_say_what_must_hold() -> None:
 def test_there_are_not_more_than_an_audit_may_cost() -> None:
     """6 ms of CPU each in Great Expectations."""
     parts = Counter(entry["meta"]["part"] for *_, entry in RULES)
-    assert parts["generated"] <= 110
+    assert parts["generated"] <= 120
     assert parts["written"] <= 85
 
 
