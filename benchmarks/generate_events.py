@@ -768,6 +768,7 @@ class Stream:
     seed: int
     slices: int
     mixed: bool
+    customers: int
     world: World = field(init=False)
     waiting: Frame = field(default_factory=lambda: frame(0))
     late_lines: list[list[pa.Array]] = field(init=False)
@@ -779,7 +780,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         """Cut the year and the number of lines into slices."""
-        self.world = World(self.seed, max(1, self.events // EVENTS_PER_CUSTOMER))
+        self.world = World(self.seed, self.customers)
         self.late_lines = [[] for _ in range(self.slices)]
         resent, bad = round(self.events * RESENT_SHARE), round(self.events * BAD_SHARE)
         self.tally.update(distinct_events=self.events - resent - bad, resent=resent, bad_total=bad)
@@ -826,10 +827,12 @@ class Stream:
         }
 
 
-def generate(events: int, seed: int, output: Path, files: int, file_format: str, mixed: bool) -> dict[str, Any]:
+def generate(
+    events: int, seed: int, output: Path, files: int, file_format: str, mixed: bool, customers: int
+) -> dict[str, Any]:
     """Write `events` lines into `files` files and truth.json; return the truth."""
     output.mkdir(parents=True, exist_ok=True)
-    stream = Stream(events, seed, max(files, math.ceil(events / LINES_PER_SLICE)), mixed)
+    stream = Stream(events, seed, max(files, math.ceil(events / LINES_PER_SLICE)), mixed, customers)
     compression = {"jsonl.gz": "gzip", "jsonl.zst": "zstd"}.get(file_format)
     paths = [output / f"events-{number:03d}.{file_format}" for number in range(files)]
     for path, slices in zip(paths, shares(stream.slices, files), strict=True):
@@ -851,6 +854,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=4, help="how many files to write (in order of time)")
     parser.add_argument("--format", choices=("jsonl", "jsonl.gz", "jsonl.zst"), default="jsonl")
     parser.add_argument(
+        "--customers", type=int, help=f"how many may turn up (default: one for {EVENTS_PER_CUSTOMER} events)"
+    )
+    parser.add_argument(
         "--mixed", action="store_true", help="leave names out as sites and help desks do; lend devices; add terminals"
     )
     options = parser.parse_args(arguments)
@@ -859,7 +865,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     expected = {f"events-{number:03d}.{options.format}" for number in range(options.files)}
     if strangers := sorted(p.name for p in options.output.glob("events-*") if p.name not in expected):
         parser.error(f"{options.output} holds {strangers[0]}, which is not of this set: empty it or name another")
-    truth = generate(options.events, options.seed, options.output, options.files, options.format, options.mixed)
+    customers = options.customers or max(1, options.events // EVENTS_PER_CUSTOMER)
+    truth = generate(
+        options.events, options.seed, options.output, options.files, options.format, options.mixed, customers
+    )
     json.dump(
         {name: truth[name] for name in ("lines", "distinct_events", "resent", "bad_total", "bytes")},
         sys.stdout,
