@@ -295,6 +295,92 @@ def query(lake: str, sql: str, form: Any, output: str | None, run_id: str | None
 @parcours.command()
 @click.option("--lake", metavar="LAKE", required=True, help="The lake that a run was published in.")
 @click.option(
+    "--step",
+    "steps",
+    metavar="STEP",
+    multiple=True,
+    required=True,
+    help="An event type, stage:NAME, or a SQL condition on a touchpoint. Two or more, in order.",
+)
+@click.option(
+    "--window", metavar="SPAN", default="30d", show_default=True, help="From the first step to the last, at most."
+)
+@click.option(
+    "--step-window",
+    "step_windows",
+    metavar="SPAN",
+    multiple=True,
+    help="From each step to the next, at most: once for all, or once for each step after the first.",
+)
+@click.option(
+    "--by",
+    metavar="SEGMENT",
+    multiple=True,
+    help="Tell apart by this at the entry: a column of touchpoints or SQL, plan, or first_channel. Repeat for more.",
+)
+@click.option(
+    "--count",
+    "counted",
+    type=click.Choice(["customers", "journeys", "entries"]),
+    default="customers",
+    show_default=True,
+    help="What is counted: customers or journeys by their furthest attempt, or each first step.",
+)
+@click.option("--from", "since", metavar="DAY", type=click.DateTime(["%Y-%m-%d"]), help="Entries from this day on.")
+@click.option("--to", "until", metavar="DAY", type=click.DateTime(["%Y-%m-%d"]), help="Entries before this day.")
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Values of a segment to show; the others are told as one. Default: 10, in a file 100.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="The form of the answer.",
+)
+@click.option("--output", metavar="FILE", help="Write the answer to a file.")
+@click.option("--run", "run_id", metavar="RUN", help="Ask this run, published or not, instead of the published one.")
+def funnel(
+    lake: str, steps: tuple[str, ...], window: str, step_windows: tuple[str, ...], by: tuple[str, ...], counted: Any,
+    since: Any, until: Any, top: int | None, form: Any, output: str | None, run_id: str | None,
+) -> int:  # fmt: skip
+    """Count how many take some steps in order, and where they stop.
+
+    \b
+    parcours funnel --lake lake --step site_visit --step "page_kind = 'checkout'" --step purchase --window 7d
+    parcours funnel --lake lake --step stage:consideration --step stage:purchase --by channel --from 2026-01-01
+
+    Also told: how long each step takes. Each step is a later touchpoint of the same customer than the one before;
+    others may lie between. converted took
+    all steps within the windows; open did not, but still can at as-of; dropped cannot. docs/funnels.md has the rules.
+    """
+    from pipelines.query import target_of, write_rows
+
+    try:
+        with _quiet_imports():  # a lake on an object store is read through Beam
+            from pipelines.funnel import Asked, ask_funnel
+            from pipelines.funnel_text import as_text
+
+            days = [None if day is None else day.date() for day in (since, until)]
+            asked = Asked(steps, window, step_windows, by, counted, *days)
+            answer = ask_funnel(lake, asked, run_id, top or (10 if form == "table" else 100))
+        if form == "table":
+            with target_of(output) as target:
+                target.write("".join(f"{line}\n" for line in as_text(answer)).encode())
+        else:
+            write_rows(answer.rows, form, output)
+    except BrokenPipeError:  # click would make it an exit status of 1: refused
+        return _reader_left()
+    return 0
+
+
+@parcours.command()
+@click.option("--lake", metavar="LAKE", required=True, help="The lake that a run was published in.")
+@click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=0),
@@ -446,47 +532,74 @@ def runs(lake: str, every: bool, form: str, run_id: str | None) -> int:
 
 
 @parcours.command()
-@click.option("--settings", metavar="FILE", help="Settings that name folders of your own metrics and friction.")
+@click.option("--settings", metavar="FILE", help="Settings that name a folder of your own metrics.")
 @click.argument("name", required=False)
 def metrics(name: str | None, settings: str | None) -> None:
-    """Explain the metrics and the kinds of friction.
+    """Explain the metrics.
 
     Lists them, or says all of the one with this NAME.
 
     \b
     parcours metrics repurchase_rate
     """
-    from schemas.dictionary import Metric, load_friction, load_metrics
+    from schemas.dictionary import load_friction, load_metrics
 
     with _describing():
         known = load_metrics(_folder("metrics", settings))
-        friction = load_friction(_folder("friction", settings))
     if name is None:
         click.echo("Metrics (table lifecycle_metrics)\n")
         _print_pairs((metric.name, _with_statistics(metric)) for metric in known.values())
-        click.echo("\nKinds of friction (table friction_points)\n")
-        _print_pairs((kind.kind, kind.description) for kind in friction.values())
-        click.echo("\nparcours metrics NAME explains one.")
+        click.echo("\nparcours metrics NAME explains one; parcours friction lists the kinds of friction.")
         return
-    named: dict[str, Any] = {**known, **friction}
-    named |= {published: metric for metric in known.values() for published in metric.published_names}
-    entry = _named(name, named, "metric")
+    named: dict[str, Any] = {published: metric for metric in known.values() for published in metric.published_names}
+    named |= known
+    if name not in named and name in load_friction():
+        raise UsageError(f"There is no metric {name}.", f"It is a kind of friction: parcours friction {name}.")
+    _explain_entry(_named(name, named, "metric"))
+
+
+@parcours.command()
+@click.option("--settings", metavar="FILE", help="Settings with a folder of your own kinds, and with parameters.")
+@click.argument("name", required=False)
+def friction(name: str | None, settings: str | None) -> None:
+    """Explain the kinds of friction.
+
+    Lists them, or says all of the one with this NAME: what it is, its parameters, and a worked example.
+
+    \b
+    parcours friction rage_click
+    """
+    from schemas.dictionary import AREAS, load_friction
+
+    with _describing():
+        given = _settings(settings)
+        known = load_friction(given.friction, given.friction_parameters) if given else load_friction()
+    if name is not None:
+        _explain_entry(_named(name, known, "kind of friction", "friction"))
+        return
+    click.echo("Kinds of friction (table friction_points)")
+    for area in AREAS:
+        of_area = [kind for kind in known.values() if kind.area == area]
+        if of_area:
+            click.echo(f"\n{area}\n")
+            _print_pairs((f"  {kind.kind}", kind.description) for kind in of_area)
+    click.echo("\nparcours friction NAME explains one.")
+
+
+def _explain_entry(entry: Any) -> None:
+    """All of one entry of the dictionary: its texts, and its worked example with what comes of it."""
     _print_pairs(_told(entry))
-    if isinstance(entry, Metric):
-        _print_example(entry)
-
-
-def _print_example(metric: Any) -> None:
-    """The worked example of a metric: its events, the arithmetic, and what comes of it."""
     click.echo("\nExample\n")
-    click.echo("\n".join(textwrap.wrap(metric.example.text, 108, initial_indent="  ", subsequent_indent="  ")) + "\n")
-    table = metric.example.table()
+    click.echo("\n".join(textwrap.wrap(entry.example.text, 108, initial_indent="  ", subsequent_indent="  ")) + "\n")
+    table = entry.example.table()
     widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
     for row in table:
         click.echo("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo("")
-    for result in metric.example.results:
+    for result in entry.example.results:
         click.echo(f"  {result}")
+    if not entry.example.results:
+        click.echo("  nothing")
 
 
 @parcours.command()
@@ -653,30 +766,38 @@ def _describing() -> Iterator[None]:
 
 def _folder(setting: str, settings: str | None) -> str | None:
     """The user's own folder that a settings file names."""
-    if settings is None:
-        return None
-    from pipelines.settings import load_settings
-
-    folder: str | None = getattr(load_settings(settings), setting)
+    given = _settings(settings)
+    folder: str | None = getattr(given, setting) if given else None
     return folder
 
 
-def _named(name: str, known: Any, kind: str) -> Any:
+def _settings(file: str | None) -> Any:
+    """The settings of a file; None without one: importing them takes a while."""
+    if file is None:
+        return None
+    from pipelines.settings import load_settings
+
+    return load_settings(file)
+
+
+def _named(name: str, known: Any, kind: str, command: str | None = None) -> Any:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, list(known), n=3)
-    mend = f"Did you mean {', '.join(near)}?" if near else f"parcours {kind}s lists them."
+    mend = f"Did you mean {', '.join(near)}?" if near else f"parcours {command or f'{kind}s'} lists them."
     raise UsageError(f"There is no {kind} {name}.", mend)
 
 
 def _told(entry: Any) -> Iterator[tuple[str, str]]:
     """A dictionary entry as label and text, in its own order; its SQL is named, not printed."""
+    from schemas.parameters import told_parameter
+
     for part in dataclasses.fields(entry):
         value = getattr(entry, part.name)
         if part.name in _NOT_TOLD or not value or not isinstance(value, str | tuple | Mapping):
             continue  # an example as a whole is printed below
         if isinstance(value, Mapping):
-            value = ", ".join(f"{name} = {given}" for name, given in value.items())
+            value = ", ".join(f"{name} = {told_parameter(given)}" for name, given in value.items())
         elif isinstance(value, tuple):
             value = ", ".join(value)
         yield part.name.replace("_", " "), value.removesuffix(".toml") + ".sql" if part.name == "file" else value

@@ -1,7 +1,8 @@
 """The generated pages of docs/, from the same declarations as the code: `python -m pipelines.docs`, or `make docs`.
 
-Two pages are generated whole (tables, metric dictionary). Of README.md, docs/data-model.md and docs/audit.md only the
-parts between `<!-- generated: NAME -->` and `<!-- end of NAME -->` are; all else on them is written by hand.
+Three pages are generated whole: tables, and the dictionaries of metrics and of friction. Of README.md, docs/data-model.md,
+docs/audit.md and docs/friction.md only the parts between `<!-- generated: NAME -->` and `<!-- end of NAME -->` are; all
+else on them is written by hand.
 """
 
 import re
@@ -15,7 +16,8 @@ from pydantic import BaseModel
 from pipelines.manifest import sql_type
 from pipelines.settings import AuditLimits, Settings
 from schemas.contracts import Contract, Contracts, Property, load_contracts
-from schemas.dictionary import EXAMPLE_AS_OF, EXAMPLE_SETTINGS, Friction, Metric, load_friction, load_metrics
+from schemas.dictionary import AREAS, EXAMPLE_AS_OF, EXAMPLE_SETTINGS, Friction, Metric, load_friction, load_metrics
+from schemas.parameters import told_parameter
 from schemas.suites import load_suites
 from schemas.tables import Table, tables
 
@@ -29,7 +31,8 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
     contracts = load_contracts()
     whole = {
         root / "docs" / "tables.md": tables_page(tables(contracts).values()),
-        root / "docs" / "metric-dictionary.md": dictionary_page(load_metrics().values(), load_friction().values()),
+        root / "docs" / "metric-dictionary.md": dictionary_page(load_metrics().values()),
+        root / "docs" / "friction-dictionary.md": friction_page(load_friction().values()),
     }
     parts: dict[str, Callable[[], Iterator[str]]] = {
         "tables": lambda: _tables_list(tables(contracts).values()),
@@ -38,8 +41,9 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
         "event-types": lambda: _event_types(contracts),
         "audit-limits": lambda: _fields_list(AuditLimits),
         "expectations": lambda: _expectations(contracts),
+        "friction-kinds": lambda: _friction_list(load_friction().values()),
     }
-    in_part = [root / "README.md", root / "docs" / "data-model.md", root / "docs" / "audit.md"]
+    in_part = [root / "README.md", *(root / "docs" / name for name in ("data-model.md", "audit.md", "friction.md"))]
     return whole | {page: _with_parts(page.read_text(encoding="utf-8"), parts) for page in in_part}
 
 
@@ -95,15 +99,15 @@ def _tables_list(all_tables: Iterable[Table]) -> Iterator[str]:
 # ---- metrics and friction ------------------------------------------------------------------------
 
 
-def dictionary_page(metrics: Iterable[Metric], friction: Iterable[Friction]) -> str:
-    """docs/metric-dictionary.md: every metric and kind of friction with its formula, exclusions and worked example."""
+def dictionary_page(metrics: Iterable[Metric]) -> str:
+    """docs/metric-dictionary.md: every metric with its formula, exclusions and worked example."""
     lines = [
         "# Metric dictionary",
         "",
         _NOTE,
         "",
-        "What each metric of `lifecycle_metrics` and each kind of `friction_points` means; `parcours metrics NAME`",
-        "prints the same. Months, currencies, quantiles, segments and `status` are explained in [metrics.md](metrics.md).",
+        "What each metric of `lifecycle_metrics` means; `parcours metrics NAME` prints the same. Months, currencies,",
+        "quantiles, segments and `status` are explained in [metrics.md](metrics.md).",
         "",
         f"The worked examples are looked at as of {EXAMPLE_AS_OF}; each is a test that goes through the whole pipeline. They",
         "are worked out with these settings:",
@@ -117,10 +121,31 @@ def dictionary_page(metrics: Iterable[Metric], friction: Iterable[Friction]) -> 
     for metric in metrics:
         lines += ["", f"### {metric.name}", "", metric.description, "", *_head("", ""), *_told(metric), ""]
         lines += _worked(metric)
-    lines += ["", "## Kinds of friction"]
-    for kind in friction:
-        lines += ["", f"### {kind.kind}", "", kind.description, "", *_head("", ""), *_told_friction(kind)]
     return "\n".join(lines) + "\n"
+
+
+def friction_page(kinds: Iterable[Friction]) -> str:
+    """docs/friction-dictionary.md: every kind of friction with its parameters and worked example."""
+    lines = [
+        "# Kinds of friction",
+        "",
+        _NOTE,
+        "",
+        "What each kind of `friction_points` means; `parcours friction NAME` prints the same. How they are found, and how to",
+        "add one, is in [friction.md](friction.md). The worked examples are looked at as of",
+        f"{EXAMPLE_AS_OF}; each is a test that goes through the whole pipeline.",
+    ]
+    for kind in kinds:
+        lines += ["", f"## {kind.kind}", "", kind.description, "", *_head("", ""), *_told_friction(kind), ""]
+        lines += _worked(kind)
+    return "\n".join(lines) + "\n"
+
+
+def _friction_list(kinds: Iterable[Friction]) -> Iterator[str]:
+    yield from _head("Area", "Kind", "What it is", "Parameters")
+    for kind in sorted(kinds, key=lambda kind: (AREAS.index(kind.area), kind.kind)):
+        link = f"[`{kind.kind}`](friction-dictionary.md#{kind.kind})"
+        yield _row(kind.area, link, kind.description, ", ".join(f"`{name}`" for name in kind.parameters))
 
 
 def _told(metric: Metric) -> Iterator[str]:
@@ -141,22 +166,22 @@ def _told(metric: Metric) -> Iterator[str]:
     yield _row("SQL", _link("metrics", metric.name))
 
 
-def _worked(metric: Metric) -> Iterator[str]:
+def _worked(entry: Metric | Friction) -> Iterator[str]:
     """The worked example: its events, the arithmetic, and what comes of it."""
-    yield f"Worked example. {metric.example.text}"
+    yield f"Worked example. {entry.example.text}"
     yield ""
-    head, *events = metric.example.table()
+    head, *events = entry.example.table()
     yield from _head(*head)
     yield from (_row(*cells) for cells in events)
     yield ""
-    yield from (f"- {result}" for result in metric.example.results)
+    yield from (f"- {result}" for result in entry.example.results or ("nothing",))
 
 
 def _told_friction(kind: Friction) -> Iterator[str]:
     yield _row("Area", kind.area)
-    yield _row("Parameters", ", ".join(f"`{name}` = {value}" for name, value in kind.parameters.items()) or "none")
+    parameters = (f"`{name} = {told_parameter(value)}`" for name, value in kind.parameters.items())
+    yield _row("Parameters", ", ".join(parameters) or "none")
     yield _row("Source", kind.source)
-    yield _row("Example", kind.example)
     yield _row("SQL", _link("friction", kind.kind))
 
 

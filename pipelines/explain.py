@@ -25,7 +25,7 @@ LIMIT = 200
 _PAGE = 10_000
 _HELD = 50_000  # a customer with fewer events is read once and kept; of one with more, each question reads the files
 _TABLES = (
-    "touchpoints", "sessions", "journeys", "journey_stages", "customers", "tickets", "subscriptions",
+    "touchpoints", "sessions", "journeys", "journey_stages", "customers", "tickets", "subscriptions", "subscription_periods",
     "friction_points", "identity_map", "identity_decisions",
 )  # fmt: skip
 
@@ -127,6 +127,8 @@ class _Customer:
         con.execute(f"create temp {held} own as from touchpoints where customer_key = getvariable('explained')")
         if self._row["friction_points"]:
             con.execute(sql.FRICTION_IN_PLACE, {"key": key})
+        in_stages = self._ask(sql.FRICTION_IN_STAGES) if self._row["friction_points"] else []
+        self._friction_in_stages = {(row["stage"], row["entered_at"]): row["friction_points"] for row in in_stages}
         self._without_event = self._stages_without_event()
         self._refused = self._ask(sql.REFUSED)
         self._policy = str(manifest.settings.get("identity_policy", ""))
@@ -309,26 +311,35 @@ class _Customer:
         del told["customer_key"]
         if session is not None:
             told["session_no"] = session["session_no"]
+        is_new_stage = "stage" in event and event["stage"] != state.stage
+        if is_new_stage:
+            told |= self._stage_friction(event["stage"], event["occurred_at"])
         return told | {
             "fields": {name: event[name] for name in self._own_fields if name in event},
-            "is_new_stage": "stage" in event and event["stage"] != state.stage,
+            "is_new_stage": is_new_stage,
             "is_of_earlier_journey": event["journey_no"] != state.journey,
             "identity": identities.of(event),
         }
 
+    def _stage_friction(self, stage: str, entered_at: Any) -> Row:
+        """How many friction points the run of a stage has that begins at a moment; nothing where it has none."""
+        points = self._friction_in_stages.get((stage, entered_at))
+        return {"stage_friction_points": points} if points else {}
+
     def _behind(self, first: int, last: int) -> dict[int, list[Entry]]:
-        """What stands behind an event: friction points, and stages that no event gave, in the order of time."""
+        """What stands behind an event: friction points that begin at it, and stages that no event gave, in the order of
+        time."""
         found: list[tuple[Any, int, Entry]] = []
         if self._row["friction_points"]:
             for row in rows(
                 self._con,
                 "select * from friction_in_place where after_seq between $first and $last "
-                "order by happened_at, friction_id",
+                "order by started_at, friction_id",
                 first=first,
                 last=last,
             ):
-                told = {n: v for n, v in row.items() if n not in ("customer_key", "after_seq", "happened_at")}
-                found.append((row["happened_at"], row["after_seq"], Entry("friction_point", told)))
+                told = {n: v for n, v in row.items() if n not in ("customer_key", "after_seq")}
+                found.append((row["started_at"], row["after_seq"], Entry("friction_point", told)))
         for stage in self._without_event:
             if first <= stage["after_seq"] <= last:
                 found.append((stage["entered_at"], stage["after_seq"], Entry("stage", self._without_an_event(stage))))
@@ -340,6 +351,7 @@ class _Customer:
     def _without_an_event(self, stage: Row) -> Row:
         told = {n: v for n, v in stage.items() if n not in ("customer_key", "after_seq")}
         ended = "ended_elsewhere" if "ended_by" in stage else "term_ended"
+        told |= self._stage_friction(stage["stage"], stage["entered_at"])
         return told | {"reason": ended if "subscription_id" in stage else "lapsed"}
 
 

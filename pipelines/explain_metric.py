@@ -22,18 +22,18 @@ from pipelines.catalog import quote, reading, text
 from pipelines.errors import UsageError
 from pipelines.explain import inactivity_days
 from pipelines.explain_identity import Row, clean, find_customer, rows
+from pipelines.explain_metric_value import lifespan, why_null, worked_out
 from pipelines.lake import Lake
 from pipelines.manifest import Manifest
-from schemas.dictionary import DictionaryError, Metric, load_metrics
+from schemas.dictionary import Metric, load_metrics
+from schemas.entries import DictionaryError
 from transforms.duck import read_sql, used
-from transforms.metric_inputs import MADE, MADE_OF_MONTHS, MONTH_COLUMNS, Calendar, made
+from transforms.metric_inputs import MADE, MADE_OF_MONTHS, MONTH_COLUMNS, Calendar, made, metric_parameters
 from transforms.time_zones import Months, next_month
 
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _SHARED = ("currency", "n", "pending", "is_open", "value", "numerator", "denominator")
 _NO_VALUE = "(none)"
-#: As transforms/assign_stages.py has it, which imports Beam: where no days could be fitted nobody lapses.
-NEVER_DAYS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class Asked:
 @dataclass(frozen=True)
 class MetricExplanation:
     """`published` are the rows of lifecycle_metrics, one a currency; `sums` what the contributions add up to, by currency
-    (None: without one); `agree` whether they are the same, None where one customer was asked for.
+    (None: without one), `values` what comes of them, one a published row; `agree` whether they are the same, None where one
+    customer was asked for.
+    `lifespan` is the churn and the years that a lifetime value takes; `why_null` the reason that the run knows for a number
+    without a value.
 
     A contribution has customer_key, month, and what it adds: numerator and denominator, or value; and its events.
     """
@@ -63,6 +66,9 @@ class MetricExplanation:
     agree: bool | None
     contributions: tuple[Row, ...]
     customers: int
+    values: tuple[float | None, ...] = ()
+    lifespan: Row | None = None
+    why_null: str | None = None
 
 
 def explain_metric(lake: Lake | str, asked: Asked) -> MetricExplanation:
@@ -150,9 +156,9 @@ def _inputs(con: duckdb.DuckDBPyConnection, manifest: Manifest, key: str | None)
     con.execute(
         f"create temp table lapses as select *, date_trunc('month', timezone({zone}, happened_at))::date as month "
         f"from ({read_sql('lapses')})",
-        {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest) or NEVER_DAYS},
+        {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest)},
     )
-    with made(con, (*MADE, *MADE_OF_MONTHS), with_events=True):
+    with made(con, (*MADE, *MADE_OF_MONTHS), calendar.as_of, with_events=True):
         yield calendar
 
 
@@ -180,15 +186,20 @@ def _explanation(
         raise UsageError(*_not_there(con, name, month, cut))
     contributions = _contributions(con, manifest, metric, month, cut, calendar)
     sums = _sums(metric, contributions, [row.get("currency") for row in published])
+    taken = lifespan(con, manifest, cut) if metric.shape == "lifetime" else None
+    values = tuple(worked_out(metric, row, _total_of(row, sums), contributions, taken) for row in published)
     return MetricExplanation(
-        run={"run_id": manifest.run_id, "as_of": calendar.as_of},
+        run={"run_id": manifest.run_id, "as_of": calendar.as_of, "timezone": calendar.months.timezone},
         asked=asked,
         metric=metric,
         published=tuple(published),
         sums=sums,
-        agree=None if key is not None else _agree(metric, published, sums),
+        agree=None if key is not None else _agree(metric, published, sums, values),
         contributions=tuple(_with_events(con, contributions)),
         customers=len({row["customer_key"] for row in contributions}),
+        values=values,
+        lifespan=taken.as_row() if taken else None,
+        why_null=why_null(con, metric, published),
     )
 
 
@@ -243,7 +254,7 @@ def _contributions(
     con: duckdb.DuckDBPyConnection, manifest: Manifest, metric: Metric, month: datetime.date | None,
     cut: tuple[str, str | None], calendar: Calendar,
 ) -> list[Row]:  # fmt: skip
-    parameters = {"as_of": calendar.as_of, "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1)}
+    parameters = metric_parameters(calendar, manifest.settings.get("conversion_days", 30))
     if metric.is_forecast:  # told of the month of as-of
         con.execute("create or replace temp view customers as select *, customer_key as customer_no, "
                     f"date '{parameters['as_of_month']}' as month from memory.main.customers")  # fmt: skip
@@ -328,11 +339,18 @@ def _sums(metric: Metric, contributions: Sequence[Row], currencies: Sequence[str
     return tuple(found[currency] for currency in sorted(found, key=lambda c: c or ""))
 
 
-def _agree(metric: Metric, published: Sequence[Row], sums: Sequence[Row]) -> bool:
+def _total_of(published: Row, sums: Sequence[Row]) -> Row:
+    """The sum in the currency of a published row, or that without one, which counts in each."""
     by_currency = {row["currency"]: row for row in sums}
-    nothing = {"numerator": Decimal(0), "denominator": Decimal(0), "n": 0}
-    for row in published:
-        found = by_currency.get(row.get("currency"), by_currency.get(None, nothing))
+    nothing: Row = {"numerator": Decimal(0), "denominator": Decimal(0), "n": 0}
+    return by_currency.get(published.get("currency"), by_currency.get(None, nothing))
+
+
+def _agree(metric: Metric, published: Sequence[Row], sums: Sequence[Row], values: Sequence[float | None]) -> bool:
+    for row, value in zip(published, values, strict=True):
+        found = _total_of(row, sums)
+        if row.get("value") != value:
+            return False
         for name in ("numerator", "denominator"):
             if row.get(name) is not None and Decimal(row[name]) != Decimal(found[name]):
                 return False

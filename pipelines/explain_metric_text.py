@@ -27,8 +27,11 @@ def as_json(explanation: MetricExplanation) -> str:
         "segment_value": explanation.asked.segment_value,
         "published": explanation.published,
         "sums": explanation.sums,
+        "values": explanation.values,
         "agree": explanation.agree,
         "customers": explanation.customers,
+        "lifespan": explanation.lifespan,
+        "why_null": explanation.why_null,
         "contributions": explanation.contributions,
     }
     return json.dumps(document, default=_plain, ensure_ascii=True)
@@ -46,7 +49,8 @@ def as_text(explanation: MetricExplanation, limit: int = 200) -> Iterator[str]:
     whose = f", customer {clean(asked.customer)}" if asked.customer else ""
     of = f", {clean(asked.segment)} = {clean(str(asked.segment_value))}" if asked.segment else ""
     yield f"{asked.metric}, {asked.period}{of}{whose}: {metric.description}"
-    yield f"Run {explanation.run['run_id']}, as of {_plain(explanation.run['as_of'])}"
+    zone = explanation.run["timezone"]
+    yield f"Run {explanation.run['run_id']}, as of {_plain(explanation.run['as_of'])}, months of {zone}"
     yield ""
     yield f"Formula      {metric.formula}"
     for row in explanation.published:
@@ -58,18 +62,22 @@ def as_text(explanation: MetricExplanation, limit: int = 200) -> Iterator[str]:
         below = f" / {_number(row['denominator'])}" if "denominator" in row else ""
         parts = f"  = {_number(row['numerator'])}{below}" if "numerator" in row else ""
         yield f"Published    {value} {unit}".rstrip() + f"{parts}  n {row['n']:,}  {row['status']}"
+    if explanation.why_null:
+        yield f"No value     {clean(explanation.why_null)}"
+    # Of a quantile the sum says nothing: what its values come to is held against it.
+    quantile = metric.shape == "distribution" and not asked.metric.endswith("_mean")
     for total in explanation.sums:
+        if quantile:
+            counted = total.get("n_with_open", 0) if asked.metric.endswith("_km_p50") else total["n"]
+            yield f"Worked out   {_value(explanation.values[0])} {metric.unit}  of {count(counted, 'value')}"
+            continue
         currency = f" {total['currency']}" if total.get("currency") else ""
         below = f" / {_number(total['denominator'])}" if metric.shape not in ("count", "sum") else ""
         yield f"Added up     {_number(total['numerator'])}{below}{currency}"
+    if explanation.lifespan:
+        yield from _lifespan(explanation)
     if explanation.agree is not None:
-        # Of a quantile there is no sum; what can be held against it is how many values it is of.
-        quantile = metric.shape == "distribution" and not asked.metric.endswith("_mean")
-        yes = (
-            "the parts below are as many as are published"
-            if quantile
-            else "the parts below add up to what is published"
-        )
+        yes = f"the parts below {'come to' if quantile else 'add up to'} what is published"
         no = "THE PARTS BELOW DO NOT ADD UP to what is published: please report it"
         yield f"             {yes if explanation.agree else no}"
     elif asked.customer:
@@ -89,10 +97,32 @@ def as_text(explanation: MetricExplanation, limit: int = 200) -> Iterator[str]:
             yield f"  ... and {len(parts_of) - limit:,} more: --limit 0 shows all"
 
 
+def _lifespan(explanation: MetricExplanation) -> Iterator[str]:
+    """The churn and the years that make a lifetime value of money a year, and what comes of them."""
+    stay = explanation.lifespan or {}
+    churn = f"{_number(stay['left'])} / {_number(stay['could_leave'])} = {stay['monthly_churn']:.6g} a month"
+    yield f"Churn        {stay['churn_metric']} over all: {churn}"
+    most = f"at most {stay['max_lifespan_years']:g}"
+    yield f"Years        {stay['expected_years']:.6g}  = 1 / (12 x churn), {most}"
+    margin = "" if stay["margin"] == 1 else f" x margin {stay['margin']:g}"
+    by_currency = {total["currency"]: total for total in explanation.sums}
+    for row, value in zip(explanation.published, explanation.values, strict=True):
+        total = by_currency.get(row.get("currency"))
+        if total is not None and value is not None:
+            parts = f"{_number(total['numerator'])} / {_number(total['denominator'])} days x 365.25 x years{margin}"
+            yield f"Worked out   {_value(value)} {row.get('currency', '')}".rstrip() + f"  = {parts}"
+
+
+def _value(value: float | None) -> str:
+    return "null" if value is None else f"{value:.10g}"
+
+
 def _counts(metric: Metric, row: Row, side: str) -> bool:
+    """Whether a part belongs on a side: it adds to it, or is shown with 0 for the events that made it so (who has left)."""
     if metric.shape == "distribution":
         return side == "numerator"
-    return bool(row.get(side))
+    left_nothing = metric.compares_ends and side == "numerator" and any(row[f"{side}_events"])
+    return bool(row.get(side)) or left_nothing
 
 
 def _part(metric: Metric, row: Row, side: str) -> Iterator[str]:

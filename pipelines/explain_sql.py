@@ -11,29 +11,40 @@ LIFE: dict[str, tuple[str, ...]] = {
     "subscription_id": ("subscription_started", "subscription_changed", "renewal", "cancellation"),
 }
 
-# Grain: one friction point, with the event behind which it stands.
+# Grain: one friction point, with the event at which it begins: the first that it names, or the last one until then.
 FRICTION_IN_PLACE = """
 create temp table friction_in_place as
 with points as (
-    select *, coalesce(ended_at, started_at) as happened_at, row_number() over () as point_no
+    select *, row_number() over () as point_no
     from friction_points
     where customer_key = $key
 ),
--- Its last event, where the point names all of its events and ends with one of them.
-by_event as (
-    select p.point_no, e.seq
-    from points as p
-    join own as e on e.event_id = p.event_ids[-1] and e.occurred_at = p.happened_at
-    where p.n_events = len(p.event_ids)
-),
+by_event as (select p.point_no, e.seq from points as p join own as e on e.event_id = p.event_ids[1]),
 moments as (select occurred_at, max(seq) as seq from own group by occurred_at),
 by_time as (
-    select p.point_no, m.seq from points as p asof join moments as m on p.happened_at >= m.occurred_at
+    select p.point_no, m.seq from points as p asof join moments as m on p.started_at >= m.occurred_at
 )
 select p.* exclude (point_no), coalesce(e.seq, t.seq, 1) as after_seq
 from points as p
 left join by_event as e on p.point_no = e.point_no
 left join by_time as t on p.point_no = t.point_no
+"""
+# Grain: one run of a stage with friction points; a point is in the run in which its first event lies. At one moment two
+# runs may meet, and the point's own stage tells them apart.
+FRICTION_IN_STAGES = """
+with placed as (
+    select f.friction_id, min(s.stage_no) as stage_no
+    from friction_in_place as f
+    join own as e on f.after_seq = e.seq
+    join journey_stages as s
+        on s.customer_key = $key and s.stage = f.stage and e.occurred_at >= s.entered_at
+        and e.occurred_at <= coalesce(s.left_at, e.occurred_at)
+    group by f.friction_id
+)
+select s.stage, s.entered_at, count(*) as friction_points
+from placed as p
+join journey_stages as s on s.customer_key = $key and p.stage_no = s.stage_no
+group by s.stage, s.entered_at
 """
 # A stage that no event of the customer's own gave (transforms/sql/lapses.sql).
 STAGES_WITHOUT_EVENT = """
@@ -44,7 +55,7 @@ with entered as (
 moments as (select occurred_at, max(seq) as seq from own group by occurred_at),
 ended as (
     select ended_at, min(subscription_id) as subscription_id
-    from subscriptions where customer_key = $key and status = 'expired' group by ended_at
+    from subscription_periods where customer_key = $key and ended_by = 'expired' group by ended_at
 )
 select s.*, m.seq as after_seq, ended.subscription_id
 from entered as s
@@ -169,15 +180,16 @@ TICKETS = _with_life("tickets", "opened_at", "ticket_id", {
 })  # fmt: skip
 SUBSCRIPTIONS = _with_life("subscriptions", "started_at", "subscription_id", {"ended": _ENDS})
 # At the moments $at, subscriptions that an event of another customer ended. Grain: one moment.
-ENDED_ELSEWHERE = f"""
+ENDED_ELSEWHERE = """
 select
     s.ended_at,
     arg_min(s.subscription_id, e.event_id) as subscription_id,
     min(e.event_id) as ended_by,
     arg_min(e.customer_key, e.event_id) as ended_by_customer
-from (from subscriptions where customer_key = $key and list_contains($at, ended_at)) as s
-join touchpoints as e on s.subscription_id = e.subscription_id and s.source is not distinct from e.source
-where e.customer_key <> $key and {_ENDS}
+from (
+    from subscription_periods where customer_key = $key and is_ended_elsewhere and list_contains($at, ended_at)
+) as s
+join touchpoints as e on s.end_event_id = e.event_id
 group by s.ended_at
 """
 SESSIONS = """

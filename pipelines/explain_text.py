@@ -148,7 +148,7 @@ def _timeline(timeline: Iterable[Entry], run: Row, width: int) -> Iterator[str]:
                 yield from _wrapped(" " * _INDENT + f"! {_friction(told)}", width, _INDENT + 2)
             case "stage":
                 yield f"  {_time(told['entered_at']):<26}           (no event)"
-                story = f"-> {clean(told['stage'])}; {_without_event(told, run)}"
+                story = f"{_stage(told)}; {_without_event(told, run)}"
                 yield from _wrapped(" " * _INDENT + story, width, _INDENT)
             case "gap":
                 yield ""
@@ -164,8 +164,10 @@ def _journey(told: Row) -> str:
     started = _time(told["started_at"])
     lasted = f"{state}, {started} to {_time(told['ended_at'])}" if "ended_at" in told else f"{state} since {started}"
     money = [_money(part) for part in told.get("revenue_by_currency", ())]
-    touchpoints = count(told["touchpoints"], "touchpoint")
-    return f"{number}: " + ", ".join([lasted, touchpoints, *money])
+    counts = [count(told["touchpoints"], "touchpoint")]
+    if told["friction_points"]:
+        counts.append(count(told["friction_points"], "friction point"))
+    return f"{number}: " + ", ".join([lasted, *counts, *money])
 
 
 def _session(told: Row) -> str:
@@ -184,7 +186,7 @@ def _event(told: Row) -> str:
 def _story(told: Row, after_gap: bool) -> Iterator[str]:
     """What stands below an event's line: a new stage, its own fields, how it came, and how it found its customer."""
     if "stage" in told and (told["is_new_stage"] or after_gap):
-        yield f"-> {clean(told['stage'])}"
+        yield _stage(told)
     if told["is_of_earlier_journey"]:
         yield f"belongs to journey {told['journey_no']:,}"
     if fields := _fields(told["fields"]):
@@ -195,6 +197,12 @@ def _story(told: Row, after_gap: bool) -> Iterator[str]:
     if "ignored_identifiers" in told:
         ignored = json.loads(told["ignored_identifiers"]).items()
         yield "ignored: " + ", ".join(f"{_kind(kind)} {_quoted(value)}" for kind, value in ignored)
+
+
+def _stage(told: Row) -> str:
+    """A stage that begins, with the friction points that lie in it."""
+    points = told.get("stage_friction_points")
+    return f"-> {clean(told['stage'])}" + (f" ({count(points, 'friction point')})" if points else "")
 
 
 _CAME = (("channel", "channel"), ("campaign", "campaign_id"))
@@ -232,8 +240,10 @@ def _value(name: str, value: Any) -> str:
 def _friction(told: Row) -> str:
     subject = f" on {_short(told['subject'])}" if "subject" in told else ""
     lost = f", {_amount(told['minutes_lost'])} min lost" if told.get("minutes_lost") else ""
+    lasted = told.get("ended_at", told["started_at"]) > told["started_at"]
+    until = f", to {_time(told['ended_at'])}" if lasted else ""
     outcome = f"; later in the journey: {clean(told['next_outcome'])}" if "next_outcome" in told else ""
-    return f"friction {clean(told['kind'])}{subject} ({clean(told['area'])}){lost}: {_ids(told)}{outcome}"
+    return f"friction {clean(told['kind'])}{subject} ({clean(told['area'])}){lost}{until}: {_ids(told)}{outcome}"
 
 
 def _ids(told: Row) -> str:

@@ -15,7 +15,8 @@ from transforms.build_journeys import BuildJourneys, JourneyRules
 from transforms.cut_records import ReadLimits
 from transforms.find_duplicates import FindDuplicates
 from transforms.find_friction import FindFriction, FrictionRules
-from transforms.fit_inactivity import fitted_inactivity
+from transforms.fit_inactivity import Inactivity, fitted_inactivity
+from transforms.fit_stalls import fitted_stalls
 from transforms.friction_moments import CostRules
 from transforms.friction_summary import FrictionSummary
 from transforms.identities import IdentityRules
@@ -74,17 +75,22 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
     )  # fmt: skip
     # After how many days a buyer lapses decides stages. Where that is to be fitted, all shards wait for it.
     inactivity = None if plan.stages.inactivity_days else fitted_inactivity(entities, plan.stages.as_of)
-    customers = (
+    walked = (
         entities
         | "AssignStages" >> AssignStages(plan.stages, inactivity)
         | "BuildJourneys" >> BuildJourneys(plan.journeys)
-        | "FindFriction" >> FindFriction(plan.friction)
+    )  # fmt: skip
+    # So do they where the days after which a customer stalls in a stage are to be fitted.
+    stalls = fitted_stalls(walked, plan.friction.as_of) if plan.friction.wants_fit else None
+    customers = (
+        walked
+        | "FindFriction" >> FindFriction(plan.friction, stalls)
         | "SummariseCustomers" >> SummariseCustomers(plan.customers)
     )
     costs = customers | "FrictionSummary" >> FrictionSummary(plan.cost, plan.tables["friction_summary"])
     mapped = customers | "MapIdentities" >> MapIdentities()
     shards = mapped["shards"] | "MeasureShards" >> MeasureShards(plan.measure)
-    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, inactivity)
+    numbers = shards | "Measure" >> Measure(plan.measure, plan.tables, plan.shards, inactivity, stalls)
     quarantine = accepted["quarantine"] | "GatherQuarantine" >> GatherQuarantine(plan.run_id)
     files = (
         (shards, numbers["customers"]) | "WriteShards" >> WriteShards(plan.tables, plan.folder, ("customers",)),
@@ -93,7 +99,10 @@ def journeys(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "WriteTables" >> WriteTables(plan.tables, plan.folder),
     ) | "Files" >> beam.Flatten()
     counted = (accepted, identity, loaded, mapped)
-    tallies = [step["tallies"] for step in counted] | "Tallies" >> beam.Flatten()
+    told = [step["tallies"] for step in counted]
+    if inactivity is not None:
+        told.append(inactivity | "InactivityTallies" >> beam.FlatMap(Inactivity.tallies))
+    tallies = told | "Tallies" >> beam.Flatten()
     {"files": files, "tallies": tallies, "problems": accepted["problems"]} | "WriteListing" >> WriteListing(
         plan.listings
     )

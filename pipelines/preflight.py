@@ -16,16 +16,18 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.errors import InputError, UsageError
 from pipelines.settings import Settings
-from schemas.dictionary import SHIPPED_METRICS, Metric
+from schemas.dictionary import SHIPPED_FRICTION, SHIPPED_METRICS, Friction, Metric
 from transforms import duck
-from transforms.assign_stages import NEVER_DAYS, StageFileError, assign_stages, stages_of_events
+from transforms.assign_stages import StageFileError, assign_stages, stages_of_events
 from transforms.batches import ShardTables
 from transforms.build_entities import build_entities
 from transforms.build_journeys import build_journeys
-from transforms.find_friction import FrictionRules, find_friction
+from transforms.find_friction import find_friction
+from transforms.funnels import FunnelError, try_funnel
 from transforms.load_by_customer import FOUND
 from transforms.map_source import SourceMapping, run_select
 from transforms.measure import measure
+from transforms.metric_inputs import opened
 from transforms.parse_csv import HeaderError, column_names
 from transforms.read_blocks import InputFile, UnreadableFile, read_csv_header
 from transforms.stitch import event_schema, stitch
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pipelines.journeys import Plan
 
 _MEND_ENTRY = "Correct its SQL; docs/metrics.md says what it sees and must give."
+_MEND_KIND = "Correct its SQL; docs/friction.md says what it sees and must give."
 
 
 def check_plan(plan: Plan, settings: Settings) -> None:
@@ -67,14 +70,26 @@ def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duc
     where = f"the stage file {settings.stages or 'assign_stages.sql'}"
     _try(lambda: stages_of_events(shard["touchpoints"], plan.stages.sql, connection), where,
          "Correct its SQL; transforms/sql/assign_stages.sql is the model.")  # fmt: skip
-    given = plan.stages if plan.stages.inactivity_days else replace(plan.stages, inactivity_days=NEVER_DAYS)
-    shard = build_journeys(assign_stages(shard, given, connection), plan.journeys, connection)
-    for kind in plan.friction.kinds:
-        find_one = partial(find_friction, shard, FrictionRules((kind,), plan.friction.as_of), connection)
-        _try(find_one, f"{kind.file[:-5]}.sql", _MEND_ENTRY)
-    shard = find_friction(shard, plan.friction, connection)
+    shard = build_journeys(assign_stages(shard, plan.stages, connection), plan.journeys, connection)
+    for kind in (kind for kind in plan.friction.kinds if not _is_shipped(kind)):
+        find_one = partial(find_friction, shard, replace(plan.friction, kinds=(kind,)), connection)
+        _try(find_one, f"{kind.file[:-5]}.sql", _MEND_KIND)
+    shard = find_friction(shard, replace(plan.friction, kinds=()), connection)
     shard = summarise_customers(shard, plan.customers, connection)
+    _check_funnels(plan, connection)
     _check_metrics(shard, plan, connection)
+
+
+def _check_funnels(plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
+    """On the published columns only: the same funnel can then be asked of the published table."""
+    if not plan.measure.funnels:
+        return
+    with opened(connection, {"touchpoints": plan.tables["touchpoints"].schema.empty_table()}):
+        for funnel in plan.measure.funnels:
+            try:
+                try_funnel(funnel, "touchpoints", connection)
+            except FunnelError as error:
+                raise UsageError(f"The setting `funnels.{funnel.name}`: {error}.", error.mend) from None
 
 
 def _check_metrics(shard: ShardTables, plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
@@ -91,9 +106,9 @@ def _check_metrics(shard: ShardTables, plan: Plan, connection: duckdb.DuckDBPyCo
         )
 
 
-def _is_shipped(metric: Metric) -> bool:
-    """Those are tried by our own tests: to try sixty of them on one event would take a second of every run."""
-    return Path(metric.file).parent == SHIPPED_METRICS
+def _is_shipped(entry: Metric | Friction) -> bool:
+    """Those are tried by our own tests: to try eighty of them on one event would take a second of every run."""
+    return Path(entry.file).parent in (SHIPPED_METRICS, SHIPPED_FRICTION)
 
 
 def _try(action: Callable[[], object], where: str, mend: str) -> None:

@@ -43,10 +43,7 @@ def query(
 
     UsageError if there is no such run, if the SQL is wrong, or if Parquet would go to a terminal.
     """
-    if form == "parquet" and output is None and sys.stdout.isatty():
-        raise UsageError(
-            "Parquet is not for a terminal.", "Give --output FILE, or send the answer to a file or a pipe."
-        )
+    _refuse_terminal(form, output)
     lake = Lake(lake) if isinstance(lake, str) else lake
     # In a thread: DuckDB at work does not see an interrupt of the main one; con.interrupt() it does see.
     with reading(lake, run_id) as con, ThreadPoolExecutor(1) as pool:
@@ -63,12 +60,27 @@ def _answer(con: duckdb.DuckDBPyConnection, sql: str, form: Format, output: str 
         answer = _ask(con, sql)
         if answer is None:  # a statement without an answer, such as set
             return
-        with _target(output) as target:
+        with target_of(output) as target:
             _WRITERS[form](answer, target)
     except duckdb.Error as error:
         raise _sql_error(con, error) from None
     except pa.ArrowException as error:  # a type that the format does not know
         raise UsageError(f"The answer cannot be written as {form}: {_one_line(error)}", _CHECK) from None
+
+
+def write_rows(rows: pa.Table, form: Format, output: str | None) -> None:
+    """A table in one of the forms, to `output` or standard output."""
+    _refuse_terminal(form, output)
+    with duckdb.connect() as con, target_of(output) as target:
+        con.execute("set TimeZone = 'UTC'")
+        _WRITERS[form](con.from_arrow(rows), target)
+
+
+def _refuse_terminal(form: Format, output: str | None) -> None:
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise UsageError(
+            "Parquet is not for a terminal.", "Give --output FILE, or send the answer to a file or a pipe."
+        )
 
 
 def _ask(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
@@ -78,7 +90,7 @@ def _ask(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | 
 
 
 @contextlib.contextmanager
-def _target(output: str | None) -> Iterator[BinaryIO]:
+def target_of(output: str | None) -> Iterator[BinaryIO]:
     """Standard output, or a file that is not left half written."""
     if output is None:
         yield sys.stdout.buffer

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pipelines.audit import Audit, Auditor, refusal
 from pipelines.catalog import write_catalog
 from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
+from pipelines.funnel import funnels_of_settings
 from pipelines.housekeeping import keep, recover
 from pipelines.inputs import find_inputs, load_mappings
 from pipelines.lake import Lake, Listing, Run, new_run_id
@@ -33,7 +34,8 @@ from pipelines.settings import Settings
 from pipelines.stores import not_writable, writing
 from pipelines.summary import SUMS, totals
 from schemas.contracts import ContractError, load_contracts
-from schemas.dictionary import DictionaryError, Metric, load_friction, load_metrics
+from schemas.dictionary import Metric, load_friction, load_metrics
+from schemas.entries import DictionaryError
 from schemas.source_descriptions import SourceError, load_sources
 from schemas.suites import SuiteError, load_suites
 from schemas.tables import HISTORY_TABLES, tables
@@ -45,9 +47,10 @@ from transforms.duck import read_sql
 from transforms.find_friction import FrictionRules
 from transforms.friction_moments import CostRules
 from transforms.identities import IdentityRules
+from transforms.journey_paths import PathRules
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import ForecastRules
 from transforms.measure import MeasureRules
-from transforms.merge_metrics import LifetimeRules
 from transforms.metric_inputs import Calendar
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
@@ -70,7 +73,7 @@ _OWN_SQL = {
     "Validate": ("exclude",),
     "AssignStages": ("stages",),
     "FindFriction": ("friction",),
-    "MeasureShards": ("metrics", "segments"),
+    "MeasureShards": ("metrics", "segments", "funnels"),
 }
 
 
@@ -320,7 +323,12 @@ def make_plan(
         cost=CostRules(
             as_of, settings.outcome_days * _DAY_US, frozenset(kind.kind for kind in friction if kind.excludes_outcome)
         ),
-        measure=measure_rules(metrics, settings, Calendar(months, as_of)),
+        measure=replace(
+            measure_rules(metrics, settings, Calendar(months, as_of)),
+            funnels=funnels_of_settings(
+                settings.funnels, contracts.event_types, tables(contracts)["touchpoints"].schema.names, stages
+            ),
+        ),
         shards=settings.shards or _shards(files, settings.events_per_shard),
         run_id=run_id,
         folder=attempt.folder,
@@ -404,6 +412,8 @@ def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Cal
         ForecastRules(calendar, value.model, value.monthly_discount, value.margin),
         settings.segments,
         LifetimeRules(value.margin, value.max_lifespan_years),
+        conversion_days=settings.conversion_days,
+        paths=PathRules(**settings.paths.model_dump()),
     )
 
 

@@ -4,18 +4,30 @@ A settings file is TOML; its keys are the fields of `Settings`, and paths in it 
 """
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
+from pipelines.durations import parse_duration
 from pipelines.errors import UsageError
 from transforms.business_time import Schedule, WorkingHours, parse_week
+from transforms.funnels import check_funnel
 
 IdentityPolicy = Literal["device_split", "last_auth", "none"]
 
@@ -65,6 +77,21 @@ def _words(value: object) -> object:
     return tuple(value)
 
 
+def _parameter(value: object) -> object:
+    """A number, a text, a list of texts, or a table of numbers; which of them, the kind of friction says."""
+    if isinstance(value, dict) and all(_is_number(number) for number in value.values()):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    if isinstance(value, str) or _is_number(value):
+        return value
+    raise ValueError("is not a number, a text, a list of texts or a table of numbers")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -98,6 +125,12 @@ def _week(value: object) -> object:
     return value
 
 
+def _hours(week: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+    if not any(parse_week(week)):
+        raise ValueError("has no hours, and a team that never works never answers; give at least one day its hours")
+    return week
+
+
 def _changes(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError("is not a list of tables; write each as [[business_hours.changes]]")
@@ -121,6 +154,26 @@ def _segment_name(name: str) -> str:
     return name
 
 
+def _texts(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise ValueError('is not a list of texts; write it as ["site_visit", "purchase"]')
+    return tuple(value)
+
+
+def _span(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _spans(value: object) -> object:
+    """One for all, or a list."""
+    spans = (value,) if isinstance(value, str) else _texts(value)
+    assert isinstance(spans, tuple)
+    for span in spans:
+        parse_duration(span)
+    return spans
+
+
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
 Folder = Annotated[str, AfterValidator(_folder)]
 File = Annotated[str, AfterValidator(_file)]
@@ -130,7 +183,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 Days = Annotated[tuple[Day, ...], BeforeValidator(_days)]
 Week = Annotated[dict[str, str | list[str]], BeforeValidator(_week)]
 SegmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$"), AfterValidator(_segment_name)]
-Number = int | Annotated[float, Field(allow_inf_nan=False)]
+KindParameter = Annotated[Any, PlainValidator(_parameter)]
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -195,7 +248,7 @@ class BusinessHours(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     timezone: Zone = Field(default="UTC", description="IANA time zone of the team.")
-    week: Week = Field(
+    week: Annotated[Week, AfterValidator(_hours)] = Field(
         description='The hours of each weekday: monday = "09:00-17:00", or a list of spans; a day left out is free.'
     )
     holidays: Days = Field(default=(), description="Days on which nobody works.")
@@ -212,6 +265,34 @@ class BusinessHours(BaseModel):
     @model_validator(mode="after")
     def _is_a_schedule(self) -> "BusinessHours":
         self.schedule()
+        return self
+
+
+FunnelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+class FunnelSettings(BaseModel):
+    """One funnel: a table [funnels.NAME]. docs/funnels.md has the rules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    steps: Texts = Field(description="Each an event type, stage:NAME, or a SQL condition on a touchpoint.")
+    window: Annotated[str, AfterValidator(_span)] = Field(
+        default="30d", description="From the first step to the last, at most."
+    )
+    step_windows: Annotated[tuple[str, ...], BeforeValidator(_spans)] = Field(
+        default=(),
+        description="From each step to the next, at most: one for all, or one for each step after the first.",
+    )
+    by: Texts = Field(
+        default=(), description="Segments at the entry: columns of touchpoints or SQL, plan, or first_channel."
+    )
+    count: Literal["customers", "journeys", "entries"] = Field(default="customers", description="What is counted.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_funnel(self.steps, self.step_windows, self.by)
         return self
 
 
@@ -232,6 +313,25 @@ class LifetimeValue(BaseModel):
     )
     max_lifespan_years: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
         default=5.0, description="Longest lifespan that clv_simple counts with."
+    )
+
+
+class Paths(BaseModel):
+    """How paths and channel credit are told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    top: int = Field(
+        default=100, ge=1, le=10_000, description="Paths told of each kind; all others are the row `(other)`."
+    )
+    look_back_days: int = Field(
+        default=30, ge=0, le=3650, description="A touch counts for a conversion up to so many calendar days after it."
+    )
+    longest_page_path: int = Field(default=20, ge=1, le=1000, description="Pages told of one path; then comes `(cut)`.")
+    repeats: Literal["collapse", "first"] = Field(
+        default="collapse",
+        description="What is made of A > A > B > A: a run of one item once, A > B > A; or each item once, at its first "
+        "place, A > B.",
     )
 
 
@@ -289,16 +389,30 @@ class Settings(BaseModel):
         description='A buyer lapses this many days after the last order; "fit": the days within which 95 % of orders are '
         "followed by another (Kaplan-Meier).",
     )
+    conversion_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="A customer who enters a later stage within this many days goes on: the window of conversion_rate.",
+    )
     segments: dict[SegmentName, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="Attributes of customers by which every metric is told too: SQL on a touchpoint by name, such as "
         'country = "country"; the last value that a customer has counts.',
+    )
+    funnels: dict[FunnelName, FunnelSettings] = Field(
+        default_factory=dict,
+        description="Funnels that every run counts, each a table [funnels.NAME] with steps, window, step_windows, by and "
+        "count, see docs/funnels.md.",
     )
     business_hours: BusinessHours | None = Field(
         default=None, description="When the support team works: a table [business_hours], see docs/metrics.md."
     )
     lifetime_value: LifetimeValue = Field(
         default_factory=LifetimeValue, description="How lifetime value is worked out: a table [lifetime_value]."
+    )
+    paths: Paths = Field(
+        default_factory=Paths, description="How paths and channel credit are told: a table [paths], see docs/paths.md."
     )
     earliest: Moment = Field(
         default=datetime(1990, 1, 1, tzinfo=UTC), description="Events before this moment are quarantined."
@@ -308,8 +422,10 @@ class Settings(BaseModel):
         min_length=1,
         description="SQL condition on an event; events that meet it are left out and counted.",
     )
-    friction_parameters: dict[str, dict[str, Number]] = Field(
-        default_factory=dict, description="Parameters of the kinds of friction, by kind and name."
+    friction_parameters: dict[str, dict[str, KindParameter]] = Field(
+        default_factory=dict,
+        description="Parameters of the kinds of friction, by kind and name: a table [friction_parameters.KIND] of those that "
+        "`parcours friction KIND` tells.",
     )
     outcome_days: int = Field(
         default=30, ge=1, le=365, description="What friction costs is looked for within this many days after it."
@@ -338,7 +454,7 @@ class Settings(BaseModel):
 
 #: The tables of a settings file, with settings of their own.
 SECTIONS: Mapping[str, type[BaseModel]] = {
-    "audit": AuditLimits, "business_hours": BusinessHours, "lifetime_value": LifetimeValue,
+    "audit": AuditLimits, "business_hours": BusinessHours, "lifetime_value": LifetimeValue, "paths": Paths,
 }  # fmt: skip
 
 
@@ -390,7 +506,13 @@ def _usage_error(error: ValidationError, path: str | None, on_command_line: Mapp
     field = str(first["loc"][0]) if first["loc"] else ""
     where = "--" + field.replace("_", "-") if field in on_command_line else f"{path}: {field}" if path else field
     section = field if field in SECTIONS and len(first["loc"]) > 1 else None
-    within = SECTIONS[section] if section else Settings
+    if (
+        field == "funnels" and len(first["loc"]) > 2 and first["loc"][2] != "[key]"
+    ):  # of any name, and each with settings of its own
+        section = f"funnels.{first['loc'][1]}"
+        first["loc"] = (section, *first["loc"][2:])
+        where = f"{path}: {section}" if path else section
+    within = FunnelSettings if section and section not in SECTIONS else SECTIONS[section] if section else Settings
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         near = difflib.get_close_matches(name, within.model_fields, n=2)

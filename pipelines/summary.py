@@ -33,7 +33,8 @@ class RunResult(Protocol):
 
     A tally is {name, source, code, count}. The names are those of the two sums, `quarantined` (code: the
     rule), `unknown_field` (code: the field's name), `identity_rule` (code: the rule), `identity_decisions`
-    (code: the reason), `busiest_customer` and `busiest_device` (code: the key or identifier).
+    (code: the reason), `busiest_customer` and `busiest_device` (code: the key or identifier),
+    `inactivity_not_fitted` (code: the reason).
     """
 
     @property
@@ -192,7 +193,7 @@ def _identity(result: RunResult) -> list[str]:
 
 
 def _warnings(result: RunResult) -> list[str]:
-    """Customers and devices that hold more of the events than one person or device is likely to make."""
+    """Customers and devices that hold more of the events than one person or device is likely to make; what is not known."""
     touchpoints = totals(result.tallies)["touchpoints"]
     usual = _TIMES_THE_MEAN * touchpoints / max(result.customers, 1)
     least = max(result.unlikely_share * touchpoints, min(usual, _NEVER_LIKELY * touchpoints))
@@ -206,6 +207,11 @@ def _warnings(result: RunResult) -> list[str]:
                     f"Warning: the {kind} {one_line(name)} has {count:,} of the events ({share}). A test account, a robot "
                     f"or a word that means nobody? The settings `exclude` and `ignored_identifiers` take it out."
                 )
+    for reason in _by(result.tallies, "inactivity_not_fitted", lambda tally: tally["code"]):
+        lines.append(
+            f'Warning: inactivity_days = "fit" found no days ({reason}). Who has lapsed is not known: churn_rate_lapsed and '
+            "what is made of it are null. Give the setting a number of days."
+        )
     return ["", *lines] if lines else []
 
 

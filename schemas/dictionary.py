@@ -1,24 +1,27 @@
 """The dictionary of metrics and kinds of friction: one entry (TOML) and one SQL file each, side by side.
 
 A new metric is `metrics/<name>.toml` and `metrics/<name>.sql`; a new kind of friction the same under `friction/`. A
-user's own lie in a folder that the settings name. docs/metrics.md says what the SQL sees and must give.
+user's own lie in a folder that the settings name. docs/metrics.md and docs/friction.md say what the SQL sees and must give.
 
-A metric's entry ends with a worked example: events, and the values that come of them by hand. `parcours metrics NAME`
-prints it, and a test sends the events of all shipped examples through one run.
+An entry ends with a worked example: events, and the values or points that come of them by hand. `parcours metrics NAME`
+and `parcours friction NAME` print it, and a test sends the events of all shipped examples through one run.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from schemas.entries import DictionaryError, Example, check_keys, read_entries, read_example
+from schemas.parameters import Parameter, overridden, read_parameters
+
 _HERE = Path(__file__).parent
 SHIPPED_METRICS = _HERE / "metrics"
+SHIPPED_FRICTION = _HERE / "friction"
 #: km_p50: the median by Kaplan and Meier, which also counts those that still wait, as waiting at least so long.
 STATISTICS = ("mean", "p50", "p75", "p90", "km_p50")
 SHAPES = ("count", "sum", "ratio", "score", "distribution", "lifetime")
@@ -45,10 +48,6 @@ wednesday = "09:00-17:00"
 thursday = "09:00-17:00"
 friday = "09:00-17:00"
 """
-
-
-class DictionaryError(ValueError):
-    """An entry or its SQL is not usable; the message names the file, the key and the mend."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +82,30 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Example:
-    """A worked example: what happened, the arithmetic in words, and what comes of it.
+class ExpectedPoint:
+    """A friction point that an example comes to. `customer` as the example's events name it; what is not said is not
+    compared, and there are as many points as results."""
 
-    `events` are the cells of the example's table by column name, empty ones left out.
-    """
+    started_at: str
+    customer: str | None = None
+    subject: str | None = None
+    stage: str | None = None
+    ended_at: str | None = None
+    known_at: str | None = None
+    minutes_lost: str | None = None
+    n_events: int | None = None
 
-    text: str
-    columns: tuple[str, ...]
-    events: tuple[Mapping[str, str], ...]
-    results: tuple[Result, ...]
-
-    def table(self) -> list[list[str]]:
-        """The events as rows of cells, the columns' names first."""
-        return [list(self.columns), *([event.get(name, "") for name in self.columns] for event in self.events)]
+    def __str__(self) -> str:
+        """As a line: `2026-01-05T10:00:00Z, ann: /pricing (consideration), 2 events, 0.1833 min lost`."""
+        what = [
+            f"{self.subject or ''}{f' ({self.stage})' if self.stage else ''}".strip(),
+            "" if self.n_events is None else f"{self.n_events} event{'s' if self.n_events > 1 else ''}",
+            f"{self.minutes_lost} min lost" if self.minutes_lost else "",
+            f"until {self.ended_at}" if self.ended_at else "",
+            f"established {self.known_at}" if self.known_at else "",
+        ]
+        who = f", {self.customer}" if self.customer else ""
+        return f"{self.started_at}{who}: {', '.join(part for part in what if part) or 'one point'}"
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,8 @@ class Metric:
     year, times the years that a customer is expected to stay.
     `over_all`: the value over all periods is the `sum` of the months' numerators over that of their denominators; the
     SQL's `own` rows, with a null month, where a customer counts once; or the `last` month's, where it is a stock.
+    `compares_ends`: it is told of each month how it ended for those who were there at its beginning; so over all it is
+    provisional while the month of as-of is not over.
     `accumulates`: the SQL gives what each month adds, and a month's value is over all months up to its end.
     `dimensions`: columns of the SQL by which the metric is told too, each as a segment of that name; `by_dimension_only`:
     a total over them would say nothing.
@@ -123,7 +134,7 @@ class Metric:
     anchor: str
     exclusions: str
     source: str
-    example: Example
+    example: Example[Result]
     shape: str
     sql: str
     file: str
@@ -131,6 +142,7 @@ class Metric:
     divisor: int = 1
     over_all: str = "sum"
     accumulates: bool = False
+    compares_ends: bool = False
     dimensions: tuple[str, ...] = ()
     by_dimension_only: bool = False
     is_forecast: bool = False
@@ -152,29 +164,36 @@ class Friction:
     area: str
     description: str
     source: str
-    example: str
+    example: Example[ExpectedPoint]
     sql: str
     file: str
-    parameters: Mapping[str, int | float] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     excludes_outcome: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.kind
 
 
 _METRIC_TEXTS = (
     "description", "formula", "numerator", "denominator", "unit", "anchor", "exclusions", "source", "shape",
 )  # fmt: skip
 _METRIC_OTHERS = {
-    "statistics", "divisor", "over_all", "accumulates", "dimensions", "by_dimension_only", "is_forecast", "example",
+    "statistics", "divisor", "over_all", "accumulates", "compares_ends", "dimensions", "by_dimension_only",
+    "is_forecast", "example",
 }  # fmt: skip
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _PERIOD = re.compile(r"all|\d{4}-(0[1-9]|1[0-2])")
-_FRICTION_TEXTS = ("area", "description", "source", "example")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+_FRICTION_TEXTS = ("area", "description", "source")
+AREAS = ("web", "product", "billing", "support", "journey")
 
 
 def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
     """The shipped metrics and the user's own, by name in alphabetical order."""
     metrics = {}
     for file, entry, sql in _entries("metrics", extra_folder):
-        _check(file, entry, _METRIC_TEXTS, _METRIC_OTHERS)
+        check_keys(file, entry, _METRIC_TEXTS, _METRIC_OTHERS)
         for key, allowed in (("shape", SHAPES), ("over_all", OVER_ALL)):
             if entry.get(key, allowed[0]) not in allowed:
                 raise DictionaryError(f"{file}: {key} is {entry[key]!r}; it is one of {', '.join(allowed)}")
@@ -196,7 +215,7 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
             raise DictionaryError(
                 f"{file}: dimensions are {MOST_DIMENSIONS} at most, and none is {', '.join(EVERY_SEGMENT)}: each metric has those"
             )
-        for key in ("accumulates", "by_dimension_only", "is_forecast"):
+        for key in ("accumulates", "compares_ends", "by_dimension_only", "is_forecast"):
             if not isinstance(entry.get(key, False), bool):
                 raise DictionaryError(f"{file}: {key} is {entry[key]!r}; it is true or false")
         if entry.get("by_dimension_only") and not dimensions:
@@ -206,11 +225,12 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
             **{key: entry[key] for key in _METRIC_TEXTS},
             sql=sql,
             file=str(file),
-            example=_example(file, entry.get("example")),
+            example=read_example(file, entry.get("example"), _value, "period and value"),
             statistics=tuple(statistics),
             divisor=divisor,
             over_all=entry.get("over_all", OVER_ALL[0]),
             accumulates=entry.get("accumulates", False),
+            compares_ends=entry.get("compares_ends", False),
             dimensions=tuple(dimensions),
             by_dimension_only=entry.get("by_dimension_only", False),
             is_forecast=entry.get("is_forecast", False),
@@ -218,61 +238,40 @@ def load_metrics(extra_folder: str | Path | None = None) -> dict[str, Metric]:
     return dict(sorted(metrics.items()))
 
 
-def _example(file: Path, given: Any) -> Example:
-    """The table `example` of an entry: `text`, `events` (a table of columns with bars between) and `results`."""
-    if not isinstance(given, dict) or set(given) != {"text", "events", "results"}:
-        raise DictionaryError(f"{file}: the table [example] has a text, events, and [[example.results]]")
-    lines = [[cell.strip() for cell in line.split("|")] for line in str(given["events"]).strip().splitlines()]
-    head = lines[0] if lines else []
-    if not {"event_type", "occurred_at"} <= set(head) or not lines[1:]:
-        raise DictionaryError(
-            f"{file}: the example's events are lines of cells with | between, under their field names"
+def _value(given: Any) -> Result:
+    known = set(Result.__dataclass_fields__)
+    if not isinstance(given, dict) or not set(given) <= known or not _PERIOD.fullmatch(str(given.get("period"))):
+        raise ValueError(
+            f"a result of the example has period ('2026-02' or 'all') and value, or one of "
+            f"{', '.join(sorted(known - {'period', 'value'}))}"
         )
-    for line in lines[1:]:
-        if len(line) != len(head):
-            raise DictionaryError(
-                f"{file}: in the example's events, the line {' | '.join(line)!r} has {len(line)} cells under {len(head)}"
-            )
-    if not isinstance(given["results"], list) or not given["results"]:
-        raise DictionaryError(f"{file}: the example comes to nothing; write [[example.results]] with period and value")
-    results = []
-    for result in given["results"]:
-        known = set(Result.__dataclass_fields__)
-        if not isinstance(result, dict) or not set(result) <= known or not _PERIOD.fullmatch(str(result.get("period"))):
-            raise DictionaryError(
-                f"{file}: a result of the example has period ('2026-02' or 'all') and value, or one of "
-                f"{', '.join(sorted(known - {'period', 'value'}))}"
-            )
-        results.append(Result(**{"value": None, **result}))
-    events = tuple({name: cell for name, cell in zip(head, line, strict=True) if cell} for line in lines[1:])
-    return Example(str(given["text"]).strip(), tuple(head), events, tuple(results))
+    return Result(**{"value": None, **given})
 
 
 def load_friction(
-    extra_folder: str | Path | None = None, parameters: Mapping[str, Mapping[str, int | float]] | None = None
+    extra_folder: str | Path | None = None, parameters: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Friction]:
     """The kinds of friction by name, with the settings' parameters in place of the entries' own."""
     kinds = {}
     given = dict(parameters or {})
     # One of the user's own replaces a shipped one before the parameters are looked at: they are then its parameters.
     for file, entry, sql in {entry[0].stem: entry for entry in _entries("friction", extra_folder)}.values():
-        _check(file, entry, _FRICTION_TEXTS, {"parameters", "excludes_outcome"})
+        check_keys(file, entry, _FRICTION_TEXTS, {"parameters", "example", "excludes_outcome"})
         excludes_outcome = entry.get("excludes_outcome", False)
         if not isinstance(excludes_outcome, bool):
             raise DictionaryError(f"{file}: excludes_outcome is {excludes_outcome!r}; it is true or false")
-        own = entry.get("parameters", {})
-        if not isinstance(own, dict) or not all(type(value) in (int, float) for value in own.values()):
-            raise DictionaryError(f"{file}: parameters are numbers by name")
-        for name, value in given.pop(file.stem, {}).items():
-            if name not in own:
-                raise DictionaryError(
-                    f"friction_parameters.{file.stem}.{name}: {file.stem} has no such parameter; it has {', '.join(own)}"
-                )
-            own = {**own, name: value}
+        if entry["area"] not in AREAS:
+            raise DictionaryError(f"{file}: area is {entry['area']!r}; it is one of {', '.join(AREAS)}")
+        own = read_parameters(file, entry.get("parameters", {}))
         kinds[file.stem] = Friction(
-            file.stem, **{key: entry[key] for key in _FRICTION_TEXTS}, sql=sql, file=str(file), parameters=own,
+            file.stem,
+            **{key: entry[key] for key in _FRICTION_TEXTS},
+            sql=sql,
+            file=str(file),
+            example=read_example(file, entry.get("example"), _point, "started_at", may_be_none=True),
+            parameters=overridden(file, own, given.pop(file.stem, {})),
             excludes_outcome=excludes_outcome,
-        )  # fmt: skip
+        )
     if given:
         raise DictionaryError(
             f"friction_parameters.{min(given)}: no such kind of friction; there are {', '.join(kinds)}"
@@ -280,30 +279,20 @@ def load_friction(
     return dict(sorted(kinds.items()))
 
 
+def _point(given: Any) -> ExpectedPoint:
+    known = set(ExpectedPoint.__dataclass_fields__)
+    if (
+        not isinstance(given, dict)
+        or not set(given) <= known
+        or not all(isinstance(value, int if name == "n_events" else str) for name, value in given.items())
+        or not all(_MOMENT.fullmatch(given.get(name, "")) for name in {"started_at", *given} if name.endswith("_at"))
+    ):
+        raise ValueError(
+            f"a result of the example is a point: started_at ('2026-01-05T10:00:00Z'), and any of "
+            f"{', '.join(sorted(known - {'started_at'}))}: texts, but n_events a whole number"
+        )
+    return ExpectedPoint(**given)
+
+
 def _entries(folder: str, extra_folder: str | Path | None) -> list[tuple[Path, dict[str, Any], str]]:
-    found = []
-    for place in [_HERE / folder, *([Path(extra_folder)] if extra_folder else [])]:
-        entries = sorted(place.glob("*.toml"))
-        if not entries:
-            raise DictionaryError(f"{place}: no entry in it; an entry is <name>.toml with <name>.sql beside it")
-        for sql in sorted(place.glob("*.sql")):
-            if sql.with_suffix(".toml") not in entries:
-                raise DictionaryError(f"{sql}: its entry is missing; write {sql.stem}.toml beside it")
-        for file in entries:
-            sql = file.with_suffix(".sql")
-            try:
-                found.append((file, tomllib.loads(file.read_text(encoding="utf-8")), sql.read_text(encoding="utf-8")))
-            except FileNotFoundError as error:
-                raise DictionaryError(f"{file}: its SQL is missing; write {sql.name} beside it") from error
-            except ValueError as error:
-                raise DictionaryError(f"{file}: not readable as TOML: {error}") from error
-    return found
-
-
-def _check(file: Path, entry: Mapping[str, Any], texts: tuple[str, ...], others: set[str]) -> None:
-    for key in entry:
-        if key not in texts and key not in others:
-            raise DictionaryError(f"{file}: unknown key {key!r}")
-    for key in texts:
-        if not isinstance(entry.get(key), str) or not entry[key].strip():
-            raise DictionaryError(f"{file}: the key {key!r} is missing or not a text")
+    return read_entries([_HERE / folder, *([Path(extra_folder)] if extra_folder else [])])

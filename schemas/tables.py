@@ -232,6 +232,7 @@ _CUSTOMERS = Table(
         Column("first_channel", TEXT, "The first channel that a touchpoint carries: how the customer was won."),
         Column("plan", TEXT, "The last plan that a subscription of the customer was on; null without one."),
         Column("current_stage", TEXT, "The stage at as-of; null if no touchpoint ever gave one."),
+        Column("stage_entered_at", TIME, "Since when the customer is in it, UTC; null as current_stage is."),
         Column("touchpoints", WHOLE, "Number of touchpoints.", required=True, minimum=1),
         Column("sessions", WHOLE, "Number of sessions.", required=True, minimum=0),
         Column("journeys", WHOLE, "Number of journeys.", required=True, minimum=1),
@@ -345,7 +346,7 @@ _SUBSCRIPTIONS = Table(
             required=True,
             values=("active", "cancelled", "declined", "account_closed", "expired"),
         ),
-        Column("plan", TEXT, "The last plan named."),
+        Column("plan", TEXT, "The last plan named before it ended."),
         Column(
             "mrr", MONEY, "The last amount divided by its period in months, rounded half up to 4 digits.", minimum=0
         ),
@@ -385,9 +386,9 @@ _SUBSCRIPTION_PERIODS = Table(
         Column(
             "ended_by",
             TEXT,
-            "renewed or changed (another period follows at once); cancelled, declined, account_closed or expired (it "
-            "ended); null while active.",
-            values=("renewed", "changed", "cancelled", "declined", "account_closed", "expired"),
+            "renewed, restarted (a second start, without an end before it) or changed: another period follows at once; "
+            "cancelled, declined, account_closed or expired: it ended; null while active.",
+            values=("renewed", "restarted", "changed", "cancelled", "declined", "account_closed", "expired"),
         ),
         Column("plan", TEXT, "The last plan named by then."),
         Column("mrr", MONEY, "The amount divided by its period in months, rounded half up to 4 digits.", minimum=0),
@@ -397,6 +398,12 @@ _SUBSCRIPTION_PERIODS = Table(
         Column("auto_renews", FLAG, "True if the term renews by itself.", required=True),
         Column("reason", TEXT, "The reason given with the end."),
         Column("is_voluntary", FLAG, "Whether the customer wanted the end, as the cancellation says."),
+        Column(
+            "is_ended_elsewhere",
+            FLAG,
+            "True if an event that belongs to another customer ended it: no touchpoint of its own customer says so.",
+            required=True,
+        ),
         Column("start_event_id", TEXT, "The event that began the period.", required=True),
         Column("end_event_id", TEXT, "The event that ended it; null while active, and where the term ran out."),
     ),
@@ -419,7 +426,12 @@ _CUSTOMER_MONTHS = Table(
         ),
         Column("mrr_by_currency", MONEY_LIST, "mrr in each currency, ordered by code.", required=True),
         Column("is_buyer", FLAG, "True if there was an order by the month's end.", required=True),
-        Column("has_lapsed", FLAG, "True if the buyer lapsed after the last order.", required=True),
+        Column(
+            "has_lapsed",
+            FLAG,
+            "True if the buyer lapsed after the last order. Null in a run that was to fit the days of inactivity and could "
+            "not: `model_parameters` says why.",
+        ),
         Column("orders", WHOLE, "Number of orders begun in the month.", required=True, minimum=0),
         Column("revenue", MONEY_SUM, "Revenue of the month, refunds taken off; null if in several currencies."),
         Column("revenue_by_currency", MONEY_LIST, "revenue in each currency, ordered by code.", required=True),
@@ -517,23 +529,94 @@ _SERVICE_LOYALTY = Table(
         Column("bootstrap_replicates", WHOLE, "Times that the customers were resampled.", minimum=0),
     ),
 )
+_FUNNELS = Table(
+    "funnels",
+    "The funnels of the settings: how many took each step after the one before, where they stopped, how long it took.",
+    "one step of a funnel, of everyone or of a value of a segment",
+    ("funnel", "segment", "segment_value", "step_no"),
+    (
+        Column("funnel", TEXT, "Its name in the settings.", required=True),
+        Column(
+            "counted",
+            TEXT,
+            "What is counted: customers or journeys (each by its furthest attempt), or entries (each first step).",
+            required=True,
+            values=("customers", "journeys", "entries"),
+        ),
+        Column(
+            "segment", TEXT, "all, or what the attempts are told apart by, as the settings write it.", required=True
+        ),
+        Column(
+            "segment_value",
+            TEXT,
+            "Its value at the entry of the attempt; (none) without one, (other) for all beyond the hundred most frequent; "
+            "null for all.",
+        ),
+        Column("step_no", WHOLE, "1, 2, ... in the funnel.", required=True, minimum=1),
+        Column("steps", WHOLE, "How many steps the funnel has.", required=True, minimum=2),
+        Column("step", TEXT, "The step, as the settings write it.", required=True),
+        Column(
+            "window_s", WHOLE, "The whole funnel must be gone through within so many seconds.", required=True, minimum=1
+        ),
+        Column(
+            "step_window_s", WHOLE, "The step must follow the one before within so many; null for the first.", minimum=1
+        ),
+        Column("entered", WHOLE, "Those who took the first step.", required=True, minimum=0),
+        Column("reached", WHOLE, "Of them, those who took this step.", required=True, minimum=0),
+        Column("went_on", WHOLE, "Of these, those who took the next one too; null for the last.", minimum=0),
+        Column("dropped", WHOLE, "Those who stopped at this step and can convert no more.", required=True, minimum=0),
+        Column("open", WHOLE, "Those who stopped at this step and can still convert.", required=True, minimum=0),
+        Column("converted", WHOLE, "Of those who entered, those who took the last step.", required=True, minimum=0),
+        Column("conversion", REAL, "reached / entered; null where nobody entered.", minimum=0),
+        Column(
+            "step_conversion",
+            REAL,
+            "reached / reached of the step before; null for the first, and where nobody reached that.",
+            minimum=0,
+        ),
+        Column("step_median_s", REAL, "Median seconds from the step before, of those who took this one.", minimum=0),
+        Column("step_p90_s", REAL, "Nine of ten took it within so many seconds of the step before.", minimum=0),
+        Column("entry_median_s", REAL, "Median seconds from the entry.", minimum=0),
+        Column("entry_p90_s", REAL, "Nine of ten took it within so many seconds of their entry.", minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "Of the seconds: exact, or buckets (half a per cent wide) of more than 100,000 of them; null without any.",
+            values=("exact", "buckets"),
+        ),
+        Column(
+            "status",
+            TEXT,
+            "provisional while attempts that are open at an earlier step may still reach this one, else final.",
+            required=True,
+            values=("final", "provisional"),
+        ),
+    ),
+)
 _MODEL_PARAMETERS = Table(
     "model_parameters",
-    "What the models of the run were fitted to: of purchases (weeks), and of what one is worth.",
+    "What the models of the run were fitted to: of purchases (weeks), of what one is worth, and of days to wait.",
     "one parameter of a model, or one model that was not fitted",
     ("model", "currency", "parameter"),
     (
         Column(
             "model",
             TEXT,
-            "bg_nbd or mbg_nbd (purchases), gamma_gamma (value of one), inactivity (days after which a buyer lapses).",
+            "bg_nbd or mbg_nbd (purchases), gamma_gamma (value of one), inactivity (days after which a buyer lapses), "
+            "stage_stall (days after which a customer stalls in a stage).",
             required=True,
         ),
         Column("currency", TEXT, "ISO 4217 code of a model of money; else null."),
-        Column("parameter", TEXT, "Name in the literature; null where the model was not fitted."),
+        Column(
+            "parameter",
+            TEXT,
+            "Name in the literature, of stage_stall the stage; null where a model was not fitted, but for stage_stall.",
+        ),
         Column("value", REAL, "The estimate, to 9 digits."),
         Column("standard_error", REAL, "Its standard error; null where it cannot be told."),
-        Column("n", WHOLE, "Customers that the model was fitted on.", required=True, minimum=0),
+        Column(
+            "n", WHOLE, "Customers that the model was fitted on, of stage_stall their stays.", required=True, minimum=0
+        ),
         Column("log_likelihood", REAL, "Log-likelihood at the estimate."),
         Column("converged", FLAG, "False where the model was not fitted.", required=True),
         Column("reason", TEXT, "Why it was not fitted; null where it was."),
@@ -558,6 +641,189 @@ _STAGE_TRANSITIONS = Table(
             "total_duration_s", WHOLE, "Seconds spent in from_stage, summed; open stages are not counted.", minimum=0
         ),
         Column("mean_duration_s", REAL, "total_duration_s / transitions; null for open stages and starts.", minimum=0),
+        Column("median_duration_s", REAL, "Median of the seconds spent in from_stage; null as the mean is.", minimum=0),
+        Column("p90_duration_s", REAL, "Their 90th percentile.", minimum=0),
+        Column(
+            "share_of_leaving",
+            REAL,
+            "transitions / all that leave from_stage (of a start: all starts); null for `(open)`.",
+            minimum=0,
+        ),
+        Column(
+            "converted",
+            WHOLE,
+            "Transitions whose journey closed with an order or a subscription's start, at them or later.",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "not_converted",
+            WHOLE,
+            "Transitions whose journey ended otherwise; those in an open journey, or in none, count neither way.",
+            required=True,
+            minimum=0,
+        ),
+        Column("conversion_share", REAL, "converted / (converted + not_converted).", minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for quantiles of more than 100,000 values; null without any.",
+            values=("exact", "buckets"),
+        ),
+    ),
+)
+_STAGE_DURATIONS = Table(
+    "stage_durations",
+    "How long customers stay in each stage, where the most time goes, and who still waits.",
+    "one stage of everyone, or of those who came through one channel",
+    ("stage", "segment", "segment_value"),
+    (
+        Column("stage", TEXT, "The stage.", required=True),
+        Column("segment", TEXT, "`all` or first_channel.", required=True, values=("all", "first_channel")),
+        Column("segment_value", TEXT, "The first channel, `(none)` without one; null for everyone."),
+        Column("entries", WHOLE, "Times that a customer entered the stage: left + open_now.", required=True, minimum=1),
+        Column("left", WHOLE, "Of these, the times that the customer has left it again.", required=True, minimum=0),
+        Column(
+            "open_now",
+            WHOLE,
+            "Customers who are in it at as-of; `customers` names them (current_stage, stage_entered_at).",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "median_s",
+            WHOLE,
+            "Seconds by which half of those who entered have left (Kaplan-Meier: who is still in it counts as staying at "
+            "least so long); null while fewer have.",
+            minimum=0,
+        ),
+        Column("p90_s", WHOLE, "Seconds by which nine of ten have left (Kaplan-Meier).", minimum=0),
+        Column("mean_left_s", REAL, "Mean seconds of those who have left: the slow are not in it yet.", minimum=0),
+        Column("customer_days", REAL, "Days that customers spent in the stage, up to as-of.", required=True, minimum=0),
+        Column(
+            "share_of_time",
+            REAL,
+            "customer_days / those of all stages of the segment but churned, which is no waiting; null for churned.",
+            minimum=0,
+        ),
+        Column(
+            "open_beyond_p90",
+            WHOLE,
+            "Of open_now, those who have been in it longer than p90_s; null where that is null.",
+            minimum=0,
+        ),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for times of a stage that was entered more than 100,000 times.",
+            required=True,
+            values=("exact", "buckets"),
+        ),
+    ),
+)
+_JOURNEY_PATHS = Table(
+    "journey_paths",
+    "The most frequent paths of stages, of pages and of channels, and how many of them convert.",
+    "one path of a kind, or all others of the kind",
+    ("path_kind", "rank"),
+    (
+        Column(
+            "path_kind",
+            TEXT,
+            "stage or page (of journeys), or channel (of touches that led to a conversion, or to none).",
+            required=True,
+            values=("stage", "page", "channel"),
+        ),
+        Column(
+            "rank", WHOLE, "1 for the most frequent path of the kind; `(other)` stands last.", required=True, minimum=1
+        ),
+        Column(
+            "path",
+            TEXT,
+            "The items in order, a run of one written once, joined with ` > `; `(other)` for all further paths, `(no stage)`, "
+            "`(no page)` and `(no touch)` for none.",
+            required=True,
+        ),
+        Column(
+            "paths",
+            WHOLE,
+            "How many: of journeys; of channels, of conversions and of customers who never converted.",
+            required=True,
+            minimum=1,
+        ),
+        Column("customers", WHOLE, "Customers with such a path; null for `(other)`.", minimum=1),
+        Column(
+            "converted",
+            WHOLE,
+            "Those that ended with an order or a subscription's start.",
+            required=True,
+            minimum=0,
+        ),
+        Column("not_converted", WHOLE, "paths - converted.", required=True, minimum=0),
+        Column(
+            "still_open",
+            WHOLE,
+            "Of not_converted, those that still may: open journeys; touches within the look back of as-of.",
+            required=True,
+            minimum=0,
+        ),
+        Column("conversion_share", REAL, "converted / (paths - still_open).", minimum=0),
+        Column(
+            "median_touchpoints",
+            REAL,
+            "Median number of touchpoints (of channels: touches) up to the outcome, of the converted; null for `(other)`.",
+            minimum=0,
+        ),
+        Column("median_s", REAL, "Median seconds from the first of them to the outcome, of the converted.", minimum=0),
+        Column(
+            "method",
+            TEXT,
+            "exact, or buckets (half a per cent wide) for medians of more than 100,000 values; null without any.",
+            values=("exact", "buckets"),
+        ),
+        Column(
+            "revenue",
+            MONEY_SUM,
+            "Revenue of the journeys that converted; 0 if there is none, null if it is in several currencies.",
+        ),
+        Column("currency", TEXT, "ISO 4217 code of revenue; null if there is none or several."),
+        Column("revenue_by_currency", MONEY_LIST, "Revenue in each currency, ordered by code.", required=True),
+    ),
+)
+_CHANNEL_CREDIT = Table(
+    "channel_credit",
+    "Which channels are credited with the conversions, by four models.",
+    "one model, channel and currency",
+    ("model", "channel", "currency"),
+    (
+        Column(
+            "model",
+            TEXT,
+            "first_touch, last_touch, linear (all touches alike) or position (40 % the first, 40 % the last, 20 % between).",
+            required=True,
+            values=("first_touch", "last_touch", "linear", "position"),
+        ),
+        Column(
+            "channel",
+            TEXT,
+            "The channel of the touches; `(no touch)` for conversions without one in the look back.",
+            required=True,
+        ),
+        Column("currency", TEXT, "ISO 4217 code.", required=True),
+        Column(
+            "conversions",
+            pa.decimal128(18, 6),
+            "Orders and subscription starts credited, each in the currency of its own event; over all channels they add up "
+            "to how many there are.",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "revenue",
+            MONEY_SUM,
+            "Revenue of their journeys in this currency; over all channels it adds up to the last digit.",
+            required=True,
+        ),
     ),
 )
 _FRICTION_POINTS = Table(
@@ -571,8 +837,12 @@ _FRICTION_POINTS = Table(
         ),
         _CUSTOMER,
         Column("area", TEXT, "web, product, billing, support or journey.", required=True),
-        Column("kind", TEXT, "The friction kind; `parcours metrics` explains each.", required=True),
-        Column("subject", TEXT, "What it happened on: a page path, feature, provider or team."),
+        Column("kind", TEXT, "The friction kind; `parcours friction` explains each.", required=True),
+        Column(
+            "subject",
+            TEXT,
+            "What it happened on: a page path, an element, a feature, provider, team, topic, product or stage.",
+        ),
         Column("stage", TEXT, "The customer's stage at the first event."),
         Column("journey_no", WHOLE, "The journey of the first event.", required=True, minimum=1),
         Column("started_at", TIME, "Time of the first event, UTC.", required=True),
@@ -910,8 +1180,9 @@ def tables(contracts: Contracts) -> Mapping[str, Table]:
     """All tables by name, in the order in which docs and listings show them."""
     everything = (
         _touchpoints(contracts), _SESSIONS, _JOURNEYS, _JOURNEY_STAGES, _CUSTOMERS, _CUSTOMER_MONTHS, _TICKETS,
-        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _FRICTION_SUMMARY, _STAGE_TRANSITIONS,
-        _LIFECYCLE_METRICS, _COHORTS, _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
+        _SUBSCRIPTIONS, _SUBSCRIPTION_PERIODS, _FRICTION_POINTS, _FRICTION_SUMMARY, _STAGE_TRANSITIONS, _STAGE_DURATIONS,
+        _JOURNEY_PATHS, _CHANNEL_CREDIT, _FUNNELS, _LIFECYCLE_METRICS, _COHORTS,
+        _SERVICE_LOYALTY, _MODEL_PARAMETERS, _IDENTITY_MAP, IDENTITY_DECISIONS, _QUARANTINE,
         _RUNS, _AUDIT_RESULTS, _RUN_MEASURES,
     )  # fmt: skip
     return {table.name: table for table in everything}

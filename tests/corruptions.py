@@ -682,6 +682,32 @@ def a_step_too_many(staged: StagedTables) -> None:
     staged.first("stage_transitions", lambda row: row["from_stage"] == "(start)")["transitions"] += 1
 
 
+@refused_tables("path_breaks: paths_add_up")
+def a_path_lost(staged: StagedTables) -> None:
+    """The last path of its kind is left out: the ranks have no gap."""
+    rows = staged.rows("journey_paths")
+    rows.remove([row for row in rows if row["path_kind"] == "page"][-1])
+
+
+@refused_tables("path_breaks: credit_adds_up")
+def a_conversion_credited_twice(staged: StagedTables) -> None:
+    """A channel is credited with a conversion more than there are."""
+    staged.row("channel_credit", model="linear")["conversions"] += 1
+
+
+@refused_tables("path_breaks: stages_are_left_or_open")
+def customers_who_wait_and_are_not_told(staged: StagedTables) -> None:
+    """The open runs of a stage are left out of its entries, as if only the finished counted."""
+    row = staged.first("stage_durations", lambda row: row["segment"] == "all" and row["open_now"] and row["left"])
+    row |= {"entries": row["left"], "open_now": 0, "open_beyond_p90": None if row["p90_s"] is None else 0}
+
+
+@refused_tables("customers: stage_has_its_time")
+def a_stage_entered_at_no_time(staged: StagedTables) -> None:
+    """A customer is in a stage since nobody knows when."""
+    staged.first("customers", lambda row: row["current_stage"])["stage_entered_at"] = None
+
+
 # ---- tickets, subscriptions, friction
 
 
@@ -875,6 +901,21 @@ def a_price_that_was_never_shown(staged: StagedTables) -> None:
 def a_struggle_that_nobody_counts(staged: StagedTables) -> None:
     """A kind of friction is missing from the summary."""
     staged.rows("friction_summary").pop()
+
+
+@refused_tables("funnels: segments_add_up")
+def a_dropout_that_is_told_as_open(staged: StagedTables) -> None:
+    """One who dropped out of a funnel is told to be still under way: whoever entered is still accounted for."""
+    row = staged.first("funnels", lambda row: row["segment"] == "all" and row["dropped"])
+    row["dropped"], row["open"] = row["dropped"] - 1, row["open"] + 1
+
+
+@refused_tables("funnels: segments_add_up")
+def a_segment_of_a_funnel_lost(staged: StagedTables) -> None:
+    """The rows of one channel are missing from a funnel."""
+    value = staged.first("funnels", lambda row: row["segment"] == "channel")["segment_value"]
+    rows = staged.rows("funnels")
+    rows[:] = [row for row in rows if (row["segment"], row["segment_value"]) != ("channel", value)]
 
 
 # ---- metrics

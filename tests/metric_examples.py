@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipelines.run import run
 from pipelines.settings import load_settings
-from schemas.dictionary import EXAMPLE_AS_OF, EXAMPLE_SETTINGS, Metric, Result, load_metrics
+from schemas.dictionary import EXAMPLE_AS_OF, EXAMPLE_SETTINGS, Friction, Metric, Result, load_metrics
 from tests.lake_tables import read_tables
 
 Row = dict[str, Any]
@@ -29,26 +29,31 @@ _IDENTIFIERS = {
 }  # fmt: skip
 
 
-def events(metric: Metric, prefix: str) -> Iterable[Row]:
+def events(entry: Metric | Friction, prefix: str) -> Iterable[Row]:
     """The example's events; without an event_id of its own, the n-th is e<n>."""
-    for number, given in enumerate(metric.example.events, 1):
+    for number, given in enumerate(entry.example.events, 1):
         event = {"event_id": f"e{number}", **given}
         yield {
             **{name: f"{prefix}{cell}" if name in _IDENTIFIERS else cell for name, cell in event.items()},
-            "example": metric.name,
+            "example": entry.name,
         }
 
 
 def measured(metrics: Iterable[Metric], folder: Path) -> dict[str, pa.Table]:
     """The tables of a run over the examples of the metrics."""
-    rows = [event for metric in metrics for event in events(metric, f"{metric.name}.")]
+    return run_of_examples(metrics, folder)
+
+
+def run_of_examples(entries: Iterable[Metric | Friction], folder: Path, more_settings: str = "") -> dict[str, pa.Table]:
+    """The tables of a run over the examples of entries of the dictionary."""
+    rows = [event for entry in entries for event in events(entry, f"{entry.name}.")]
     file, settings = folder / "examples.csv", folder / "settings.toml"
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with file.open("w", newline="") as out:
         writer = csv.DictWriter(out, columns)
         writer.writeheader()
         writer.writerows(rows)
-    settings.write_text(EXAMPLE_SETTINGS)
+    settings.write_text(more_settings + EXAMPLE_SETTINGS)
     run([str(file)], str(folder / "lake"), load_settings(str(settings), as_of=EXAMPLE_AS_OF))
     return read_tables(folder / "lake")
 

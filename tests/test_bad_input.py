@@ -442,6 +442,29 @@ def a_friction_kind_that_fails_on_a_value(folder: Path) -> list[str]:
     return given_visit(folder, 'friction = "friction"\n')
 
 
+@refused(2, "{0}/friction/rage.sql", "laod_ms", "docs/friction.md")
+def a_friction_kind_with_an_unknown_column(folder: Path) -> list[str]:
+    shipped = Path(__file__).parent.parent / "schemas" / "friction"
+    (folder / "friction").mkdir()
+    given(folder, "friction/rage.toml", (shipped / "slow_page.toml").read_text())
+    given(folder, "friction/rage.sql", (shipped / "slow_page.sql").read_text().replace("load_ms", "laod_ms"))
+    return given_visit(folder, 'friction = "friction"\n')
+
+
+@refused(2, "{0}/friction/refund.toml", "the table [example] has a text")
+def a_friction_kind_without_an_example(folder: Path) -> list[str]:
+    shipped = Path(__file__).parent.parent / "schemas" / "friction"
+    (folder / "friction").mkdir()
+    given(folder, "friction/refund.toml", (shipped / "refund.toml").read_text().partition("[example]")[0])
+    given(folder, "friction/refund.sql", (shipped / "refund.sql").read_text())
+    return given_visit(folder, 'friction = "friction"\n')
+
+
+@refused(2, "friction_parameters.rage_click.ignore_elements is '+'; it is a list of texts", "rage_click.toml")
+def a_friction_parameter_of_another_form(folder: Path) -> list[str]:
+    return given_visit(folder, '[friction_parameters.rage_click]\nignore_elements = "+"\n')
+
+
 @refused(2, "settings.toml: shardz is not a setting", "shards", in_check=False)
 def a_setting_that_there_is_not(folder: Path) -> list[str]:
     return given_visit(folder, "shardz = 3\n")

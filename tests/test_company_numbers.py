@@ -218,7 +218,13 @@ def test_subscription_periods(tables: Tables) -> None:
         found.setdefault(row["subscription_id"], []).append({name: plain(value) for name, value in row.items()})
     wanted = {
         name: [
-            {"subscription_id": name, "source": given["source"], "customer_key": given["customer_key"], **period}
+            {
+                "subscription_id": name,
+                "source": given["source"],
+                "customer_key": given["customer_key"],
+                "is_ended_elsewhere": False,
+                **period,
+            }
             for period in given["periods"]
         ]
         for name, given in EXPECTED["subscription_periods"].items()

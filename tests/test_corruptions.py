@@ -44,6 +44,8 @@ heavy = pytest.mark.faults
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "corruptions.md"
 AS_OF = "2026-03-31T00:00:00Z"
+#: So that the table of funnels has rows.
+FUNNEL = '[funnels.order]\nsteps = ["site_visit", "purchase"]\nby = ["channel"]\n'
 #: Of the fixture company, what is nearly healthy, so that no table is empty.
 COMPANY = ("events.jsonl", "more-events.csv", "more-events.parquet", "broken-bytes.jsonl", "broken.csv")
 
@@ -146,7 +148,9 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Healthy:
     for name in COMPANY:
         shutil.copyfile(ROOT / "fixtures" / "company" / name, inputs / name)
     write_till(inputs)
-    assert parcours(*command(inputs, lake)) == Ended(0, "")
+    funnel = folder / "settings.toml"
+    funnel.write_text(FUNNEL, encoding="utf-8")
+    assert parcours(*command(inputs, lake, "--settings", str(funnel))) == Ended(0, "")
     made = Lake(str(lake)).published()
     base = Base(lake / "runs" / made.run_id, made, read_tables(lake))
     with pytest.MonkeyPatch.context() as patch:

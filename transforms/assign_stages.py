@@ -29,15 +29,12 @@ _LAPSE_COLUMNS = ("customer_no", "seq", "occurred_at", "event_type", "opens_orde
 
 @dataclass(frozen=True)
 class StageRules:
-    """`sql` is the text of the stage file; `inactivity_days` after the last order a buyer lapses (None: as fitted)."""
+    """`sql` is the text of the stage file; `inactivity_days` after the last order a buyer lapses (None: as fitted; and
+    where nothing could be fitted nobody knows, and nobody lapses)."""
 
     sql: str
     as_of: datetime.datetime
     inactivity_days: int | None
-
-
-#: Where nothing could be fitted nobody lapses: longer than any data.
-NEVER_DAYS = 1_000_000
 
 
 class StageFileError(ValueError):
@@ -59,12 +56,15 @@ def stages_of_events(touchpoints: pa.Table, sql: str, connection: duckdb.DuckDBP
 
 
 def assign_stages(shard: ShardTables, rules: StageRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
-    """Adds `stage` to the touchpoints, and the tables `journey_stages` and `lapses` (customer_no, happened_at, reason)."""
+    """Adds `stage` to the touchpoints, and the tables `journey_stages` and `lapses` (customer_no, happened_at, kind, reason).
+
+    And `inactivity`, one row: the `days` after which a buyer lapses, null where nobody knows them.
+    """
     touchpoints = shard["touchpoints"]
     lapses = duck.select_windows(
         connection,
         duck.read_sql("lapses"),
-        {"touchpoints": touchpoints.select(_LAPSE_COLUMNS), "subscriptions": shard["subscriptions"]},
+        {"touchpoints": touchpoints.select(_LAPSE_COLUMNS), "subscription_periods": shard["subscription_periods"]},
         {"as_of": rules.as_of, "inactivity_days": rules.inactivity_days},
     )
     given = stages_of_events(touchpoints, rules.sql, connection)
@@ -74,11 +74,12 @@ def assign_stages(shard: ShardTables, rules: StageRules, connection: duckdb.Duck
         touchpoints=with_columns(touchpoints, {"stage": stage}),
         journey_stages=journey_stages,
         lapses=lapses,
+        inactivity=pa.table({"days": pa.array([rules.inactivity_days], pa.int64())}),
     )
 
 
 def _fill_and_run(touchpoints: pa.Table, given: pa.Array, lapses: pa.Table) -> tuple[pa.Array, pa.Table]:
-    """The stage of every touchpoint, and one row a run of one stage, with customer_no."""
+    """The stage of every touchpoint, and one row a run of one stage, with customer_no, and seq of the event that began it."""
     customer = touchpoints["customer_no"].to_numpy()
     time = touchpoints["occurred_at"].cast(pa.int64()).to_numpy()
     n = len(customer)
@@ -132,9 +133,15 @@ def _fill_and_run(touchpoints: pa.Table, given: pa.Array, lapses: pa.Table) -> t
             "sessions": pa.array(count_distinct(run_of_row[in_session], session[in_session], runs)),
             "is_open": pa.array(last),
             "customer_no": pa.array(run_customer),
+            "seq": pa.array(_seq(run_place // 2, first, run_customer), mask=run_place % 2 == 1),
         }
     )
     return dictionary.take(stage), table
+
+
+def _seq(row: np.ndarray, first: np.ndarray, customer: np.ndarray) -> np.ndarray:
+    """Of rows of the shard, the place in their customer, 1.."""
+    return row - first[customer] + 1
 
 
 def _time(micros: np.ndarray, absent: np.ndarray | None = None) -> pa.Array:
@@ -149,8 +156,7 @@ class _AssignFitted(beam.DoFn):
         self._connection = duck.connect()
 
     def process(self, shard: ShardTables, fitted: Inactivity) -> Iterator[ShardTables]:
-        days = NEVER_DAYS if fitted.days is None else fitted.days
-        yield assign_stages(shard, replace(self._rules, inactivity_days=days), self._connection)
+        yield assign_stages(shard, replace(self._rules, inactivity_days=fitted.days), self._connection)
 
 
 class AssignStages(ShardStep):

@@ -146,7 +146,7 @@ def split_by_shard(
             yield number, drop_null_columns(table.slice(start, stop - start))
 
 
-def keyed_tables(elements: beam.PCollection, key: type) -> beam.PCollection:
+def keyed_tables(elements: beam.PCollection, key: type | None) -> beam.PCollection:
     """Declare a PCollection to be KV[key, table]. Untyped, Beam would pickle the tables, each with its whole parent."""
     return declared(elements, beam.typehints.KV[key, pa.Table])
 

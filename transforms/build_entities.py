@@ -62,8 +62,9 @@ def build_entities(shard: ShardTables, rules: EntityRules, connection: duckdb.Du
         duck.select_windows(connection, duck.read_sql("tickets"), events), rules.business_hours
     )
     now = {"as_of": rules.as_of}
-    subscriptions = duck.select_windows(connection, duck.read_sql("subscriptions"), events, now)
     periods = duck.select_windows(connection, duck.read_sql("subscription_periods"), events, now)
+    subscriptions = duck.select(connection, duck.read_sql("subscriptions"), {"subscription_periods": periods})
+    periods = periods.drop_columns(["renewals_so_far"])
     rest = {name: table for name, table in shard.items() if name != "copies"}
     rest["touchpoints"] = rest["touchpoints"].drop_columns(["owner_key"])
     return ShardTables(rest, tickets=tickets, subscriptions=subscriptions, subscription_periods=periods)

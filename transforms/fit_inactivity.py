@@ -8,7 +8,7 @@ orders there were.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms import duck
+from transforms.adding_up import adding_up, sum_of
 from transforms.batches import ShardTables, keyed_tables
 from transforms.survival import kaplan_meier
 
@@ -29,7 +30,7 @@ MIN_CUSTOMERS = 30
 
 @dataclass(frozen=True)
 class Inactivity:
-    """`days` is None where the data does not say it, and nobody lapses; `reason` then says why."""
+    """`days` is None where the data does not say it: whether anybody has lapsed is then not known. `reason` says why."""
 
     days: int | None
     customers: int
@@ -49,6 +50,11 @@ class Inactivity:
             "reason": self.reason,
         }
 
+    def tallies(self) -> Iterator[tuple[str, str, str, int]]:
+        """(name, source, code, count) for the run's summary, where buyers were left without the days."""
+        if self.reason is not None and self.customers:
+            yield "inactivity_not_fitted", "", self.reason, self.customers
+
 
 def order_gaps(touchpoints: pa.Table, as_of: datetime.datetime, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """GAPS of one shard."""
@@ -58,16 +64,11 @@ def order_gaps(touchpoints: pa.Table, as_of: datetime.datetime, connection: duck
     ).cast(GAPS)  # fmt: skip
 
 
-def fit_inactivity(partials: Sequence[pa.Table]) -> Inactivity:
+def fit_inactivity(partials: Iterable[pa.Table]) -> Inactivity:
     """The days within which SHARE of orders are followed by another."""
     keys = GAPS.names[:-1]
-    gaps = (
-        pa.concat_tables([GAPS.empty_table(), *partials])
-        .group_by(keys, use_threads=False)
-        .aggregate([("count", "sum")])
-    )
-    gaps = gaps.sort_by([(name, "ascending") for name in keys])
-    days, is_open, of, count = (gaps[name].to_numpy() for name in (*keys, "count_sum"))
+    gaps = sum_of(partials, adding_up(GAPS, "count")).sort_by([(name, "ascending") for name in keys])
+    days, is_open, of, count = (gaps[name].to_numpy() for name in GAPS.names)
     customers = int(count[is_open.astype(bool)].sum())
     if customers < MIN_CUSTOMERS:
         return Inactivity(None, customers, f"fewer than {MIN_CUSTOMERS} buyers")
@@ -89,7 +90,7 @@ class _Gaps(beam.DoFn):
 
 
 def _fit(element: tuple[str, Iterable[pa.Table]]) -> Inactivity:
-    return fit_inactivity(list(element[1]))
+    return fit_inactivity(element[1])
 
 
 class FitInactivity(beam.PTransform):

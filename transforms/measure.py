@@ -1,8 +1,9 @@
 """The numbers of a run: of each shard by SQL, merged by adding, divided once at the end.
 
 A shard gives its customers' months, and partial tables: sums and distributions of every metric (partial_metrics.py), cells
-of cohorts, of service and loyalty, transitions of stages, histories of purchases. What must be fitted is fitted on those
-of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in merge_metrics.py.
+of cohorts, of service and loyalty, of funnels, transitions of stages, histories of purchases. What must be fitted is
+fitted on those of all shards (lifetime_value.py), and each shard then values its customers. What is told in the end is in
+merge_metrics.py.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ from apache_beam import pvalue
 from schemas.dictionary import Metric
 from schemas.tables import Table
 from transforms import duck
+from transforms.adding_up import Add, Sum, adding_up
 from transforms.batches import ShardTables, declared, keyed_tables, with_columns
-from transforms.cohorts import cohort_cells, merge_cohorts
+from transforms.channel_credit import ADD_CREDIT, channel_credit, merge_channel_credit
+from transforms.channel_touches import channel_touches
+from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
 from transforms.fit_inactivity import Inactivity
+from transforms.fit_stalls import StallDays
+from transforms.funnels import Funnel, add_funnel_cells, funnel_cells, merge_funnels
+from transforms.journey_paths import JourneyPaths, PathRules, journey_paths
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import (
     Fitted,
     ForecastRules,
@@ -36,23 +44,50 @@ from transforms.lifetime_value import (
     purchase_histories,
     value_customers,
 )
-from transforms.merge_metrics import LifetimeRules, all_months, merge_metrics
-from transforms.metric_inputs import MADE, MADE_OF_MONTHS, Calendar, add_months, made, opened
-from transforms.partial_metrics import partial_metrics, segments_sql
-from transforms.service_loyalty import exposures_and_outcomes, merge_service_loyalty
+from transforms.merge_metrics import ADD_SUMS, all_months, merge_metrics
+from transforms.metric_inputs import (
+    MADE,
+    MADE_OF_MONTHS,
+    Calendar,
+    add_months,
+    made,
+    metric_parameters,
+    opened,
+)
+from transforms.partial_metrics import add_values, partial_metrics, segments_sql
+from transforms.service_loyalty import add_cells, exposures_and_outcomes, merge_service_loyalty
 from transforms.shard_step import ShardStep
+from transforms.stage_durations import ADD_STAGE_TIMES, merge_stage_durations, stage_durations
+from transforms.stage_transitions import (
+    ADD_TRANSITION_TIMES,
+    ADD_TRANSITIONS,
+    merge_stage_transitions,
+    stage_transitions,
+)
+from transforms.time_zones import micros
 
-TRANSITIONS = pa.schema(
-    [("from_stage", pa.string()), ("to_stage", pa.string()), ("transitions", pa.int64()), ("customers", pa.int64()),
-     ("total_duration_s", pa.int64())]
-)  # fmt: skip
 #: The months with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
-#: The partial tables of a shard that the models are fitted on, and those that the tables of numbers are merged of.
+#: The partial tables of a shard that the models are fitted on.
 FITTED_ON = ("histories", "spends", "sample")
-MERGED_OF = ("sums", "values", "transitions", "span", "cohort_cells", "loyalty_cells")
+#: Those that the tables of numbers are merged of, and how they add up.
+MERGED_OF: Mapping[str, Add] = {
+    "sums": ADD_SUMS,
+    "values": add_values,
+    "transitions": ADD_TRANSITIONS,
+    "transition_times": ADD_TRANSITION_TIMES,
+    "stage_times": ADD_STAGE_TIMES,
+    "credit_cells": ADD_CREDIT,
+    "span": adding_up(SPAN),
+    "cohort_cells": adding_up(COHORT_CELLS, "customers"),
+    "loyalty_cells": add_cells,
+    "funnel_cells": add_funnel_cells,
+}
 #: The tables that are merged, in the order in which Merge takes their schemas.
-MERGED = ("lifecycle_metrics", "stage_transitions", "cohorts", "service_loyalty")
+MERGED = (
+    "lifecycle_metrics", "stage_transitions", "stage_durations", "channel_credit", "cohorts", "service_loyalty",
+    "funnels",
+)  # fmt: skip
 
 #: Tables of a shard that the metrics see; the others are made of these, or are published and explain nothing.
 _SEEN = (
@@ -73,6 +108,9 @@ class MeasureRules:
     forecast: ForecastRules
     segments: Mapping[str, str] = field(default_factory=dict)
     lifetime: LifetimeRules = field(default_factory=LifetimeRules)
+    conversion_days: int = 30
+    paths: PathRules = field(default_factory=PathRules)
+    funnels: tuple[Funnel, ...] = ()
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -81,8 +119,7 @@ class MeasureRules:
     @property
     def parameters(self) -> dict[str, Any]:
         """What the SQL of every metric may name."""
-        calendar = self.calendar
-        return {"as_of": calendar.as_of, "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1)}
+        return metric_parameters(self.calendar, self.conversion_days)
 
 
 def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
@@ -94,11 +131,17 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
             now = [metric for metric in rules.metrics if not metric.is_forecast]
             partial = partial_metrics(now, rules.segment_names, connection, rules.parameters)
         partial["cohort_cells"] = cohort_cells(connection)
-        partial["transitions"] = connection.sql(duck.read_sql("stage_transitions")).to_arrow_table().cast(TRANSITIONS)
         answers = connection.sql("from answers").to_arrow_table()
     partial["loyalty_cells"] = exposures_and_outcomes(
         {"touchpoints": touchpoints, "tickets": shard["tickets"], "answers": answers}, rules.calendar.as_of, connection
     )
+    partial |= stage_transitions(shard, connection)
+    partial["stage_times"] = stage_durations(shard, rules.calendar.as_of, connection)
+    touches = channel_touches(shard, rules.paths.look_back_days, rules.calendar, connection)
+    partial["credit_cells"] = channel_credit(shard, touches, connection)
+    partial["path_cells"] = journey_paths(shard, touches, rules.paths, connection)
+    as_of = micros(rules.calendar.as_of)
+    partial["funnel_cells"] = funnel_cells(touchpoints, customers, rules.funnels, as_of, connection)
     partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
     histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
     partial |= partial_histories(histories, rules.forecast)
@@ -121,9 +164,10 @@ def inputs_of_metrics(
         "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
         "months": calendar.table(first if first is not None else datetime.date.max),
     }
-    with opened(connection, add_months(base, calendar.months)), made(connection, MADE):
-        customer_months = _made_table(connection, duck.read_sql("customer_months"))
-        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS):
+    with opened(connection, add_months(base, calendar.months)), made(connection, MADE, calendar.as_of):
+        with opened(connection, {"inactivity": shard["inactivity"]}):  # not published: no metric may see it
+            customer_months = _made_table(connection, duck.read_sql("customer_months"))
+        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS, calendar.as_of):
             yield customer_months
 
 
@@ -155,7 +199,7 @@ def value(
 def merge(
     partials: Mapping[str, Sequence[pa.Table]], rules: MeasureRules, tables: Mapping[str, Table]
 ) -> dict[str, pa.Table]:
-    """The tables MERGED from the partial tables of all shards, in any order."""
+    """The tables MERGED from the partial tables MERGED_OF of all shards, in any order, added up or not."""
     seen = [day for span in partials["span"] for day in span["month"].to_pylist()]
     months = all_months(min(seen, default=None), rules.calendar)
     loyalty = tables["service_loyalty"]
@@ -164,34 +208,15 @@ def merge(
             partials["sums"], partials["values"], months, rules.metrics, rules.calendar, rules.lifetime,
             tables["lifecycle_metrics"],
         ),
-        "stage_transitions": merge_transitions(partials["transitions"], tables["stage_transitions"]),
+        "stage_transitions": merge_stage_transitions(
+            partials["transitions"], partials["transition_times"], tables["stage_transitions"]
+        ),
+        "stage_durations": merge_stage_durations(partials["stage_times"], tables["stage_durations"]),
+        "channel_credit": merge_channel_credit(partials["credit_cells"], tables["channel_credit"]),
         "cohorts": merge_cohorts(partials["cohort_cells"], rules.calendar, tables["cohorts"]),
         "service_loyalty": merge_service_loyalty(partials["loyalty_cells"]).select(loyalty.schema.names).cast(loyalty.schema),
+        "funnels": merge_funnels(partials["funnel_cells"], rules.funnels, tables["funnels"]),
     }  # fmt: skip
-
-
-def merge_transitions(partials: Sequence[pa.Table], table: Table) -> pa.Table:
-    """stage_transitions from those of all shards."""
-    if not partials:
-        return table.schema.empty_table()
-    merged = pa.concat_tables(partials).group_by(["from_stage", "to_stage"]).aggregate(
-        [("transitions", "sum"), ("customers", "sum"), ("total_duration_s", "sum")]
-    )  # fmt: skip
-    rows = [
-        {
-            "from_stage": row["from_stage"],
-            "to_stage": row["to_stage"],
-            "transitions": row["transitions_sum"],
-            "customers": row["customers_sum"],
-            "total_duration_s": row["total_duration_s_sum"],
-            "mean_duration_s": row["total_duration_s_sum"] / row["transitions_sum"]
-            if row["total_duration_s_sum"] is not None
-            else None,
-        }
-        for row in merged.to_pylist()
-    ]
-    rows.sort(key=lambda r: (r["from_stage"], r["to_stage"]))
-    return pa.Table.from_pylist(rows, table.schema)
 
 
 # --- Beam ----------------------------------------------------------------------------------------------------------
@@ -212,6 +237,7 @@ class _Partials(beam.DoFn):
             yield name, partials[name]
         for name in FITTED_ON:
             yield pvalue.TaggedOutput("fit", (name, partials[name]))
+        yield pvalue.TaggedOutput("paths", partials["path_cells"])
         narrow = ShardTables({name: shard[name] for name in ("customers", _HISTORY, _SEGMENTS)})
         yield pvalue.TaggedOutput("customers", narrow)
 
@@ -245,10 +271,11 @@ class _Merge(beam.DoFn):
         self._rules, self._tables = rules, tables
 
     def process(self, element: tuple[None, Iterable[tuple[str, pa.Table]]]) -> Iterator[tuple[str, pa.Table]]:
-        partials: dict[str, list[pa.Table]] = {name: [] for name in MERGED_OF}
+        sums = {name: Sum(add) for name, add in MERGED_OF.items()}
         for name, table in element[1]:
-            partials[name].append(table)
-        yield from merge(partials, self._rules, self._tables).items()
+            sums[name].include(table)
+        added = {name: [total.total()] for name, total in sums.items()}
+        yield from merge(added, self._rules, self._tables).items()
 
 
 def _to_one(tables: beam.PCollection, name: str) -> beam.PCollection:
@@ -263,14 +290,21 @@ class Measure(beam.PTransform):
     """Measured ShardTables -> {"customers": ShardTables of the valued customers, "tables": KV[table name, table]}."""
 
     def __init__(
-        self, rules: MeasureRules, tables: Mapping[str, Table], inactivity: beam.PCollection | None = None
+        self,
+        rules: MeasureRules,
+        tables: Mapping[str, Table],
+        shards: int,
+        inactivity: beam.PCollection | None = None,
+        stalls: beam.PCollection | None = None,
     ) -> None:
         super().__init__()
-        self._rules, self._inactivity = rules, inactivity
-        self._tables = {name: tables[name] for name in (*MERGED, "model_parameters")}
+        self._rules, self._shards, self._others = rules, shards, {"inactivity": inactivity, "stalls": stalls}
+        self._tables = {name: tables[name] for name in (*MERGED, "journey_paths", "model_parameters")}
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
-        parted = shards | "Partials" >> beam.ParDo(_Partials()).with_outputs("fit", "customers", main="partials")
+        parted = shards | "Partials" >> beam.ParDo(_Partials()).with_outputs(
+            "fit", "paths", "customers", main="partials"
+        )
         fitted = (
             _to_one(keyed_tables(parted["fit"], str), "Histories")
             | "Fit" >> beam.ParDo(_Fit(self._rules.forecast)).with_output_types(Fitted)
@@ -282,12 +316,18 @@ class Measure(beam.PTransform):
         both = tuple(keyed_tables(step["partials"], str) for step in (parted, valued))
         partials = both | "AllPartials" >> beam.Flatten()
         merged = _to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
-        others = [] if self._inactivity is None else [beam.pvalue.AsSingleton(self._inactivity)]
-        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], *others)
-        tables = (keyed_tables(merged, str), keyed_tables(parameters, str)) | "Numbers" >> beam.Flatten()
+        others = {name: pvalue.AsSingleton(other) for name, other in self._others.items() if other is not None}
+        parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], **others)
+        paths = declared(parted["paths"], pa.Table) | "JourneyPaths" >> JourneyPaths(
+            self._rules.paths, self._tables["journey_paths"], self._shards
+        )
+        tables = (keyed_tables(merged, str), paths, keyed_tables(parameters, str)) | "Numbers" >> beam.Flatten()
         return {"customers": declared(valued["customers"], ShardTables), "tables": tables}
 
 
-def _parameters(fitted: Fitted, table: Table, inactivity: Inactivity | None = None) -> tuple[str, pa.Table]:
+def _parameters(
+    fitted: Fitted, table: Table, inactivity: Inactivity | None = None, stalls: StallDays | None = None
+) -> tuple[str, pa.Table]:
     rows = parameter_rows(fitted) + ([inactivity.parameter_row()] if inactivity else [])
+    rows += stalls.parameter_rows() if stalls else []
     return table.name, parameter_table(rows, table)

@@ -16,25 +16,19 @@ import pyarrow.compute as pc
 
 from schemas.dictionary import Metric
 from schemas.tables import Table
+from transforms.adding_up import adding_up
+from transforms.lifespan import Churn, LifetimeRules, churn_taken, lifetime_value, years_of
 from transforms.metric_inputs import Calendar
-from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_up, to_buckets
-from transforms.quantiles import EXACT_VALUES, quantile
+from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_values
+from transforms.quantiles import quantile
 from transforms.survival import kaplan_meier
-from transforms.time_zones import micros, next_month
+from transforms.time_zones import LAST_MONTH, next_month
 
 Month = datetime.date | None
 #: A segment's name and value.
 Cut = tuple[str, str | None]
 EVERYONE: Cut = ("all", None)
-_DAYS_A_YEAR = Fraction(36525, 100)
-
-
-@dataclass(frozen=True)
-class LifetimeRules:
-    """How clv_simple takes money and years: revenue times `margin`, over no more than `max_years`."""
-
-    margin: float = 1.0
-    max_years: float = 5.0
+ADD_SUMS = adding_up(SUMS, "numerator", "denominator", "n", "pending")
 
 
 @dataclass
@@ -111,9 +105,7 @@ def all_months(first: datetime.date | None, calendar: Calendar) -> list[datetime
 
 
 def _all_series(tables: Sequence[pa.Table]) -> dict[str, dict[Cut, _Series]]:
-    if not tables:
-        return {}
-    added = add_up(pa.concat_tables(tables), SUMS, ("numerator", "denominator", "n", "pending"))
+    added = ADD_SUMS(tables)
     series: dict[str, dict[Cut, _Series]] = defaultdict(lambda: defaultdict(_Series))
     for row in added.to_pylist():
         part = _Sum(
@@ -181,9 +173,12 @@ def _sum_rows(
                 total = running
             if metric.shape == "lifetime" and month is not None:
                 continue
+            pending = total.pending
+            if month is None:
+                pending += _open_ends(metric, cut, last, months, calendar, everything)
             divides = metric.shape in ("ratio", "score", "lifetime")
             yield {
-                **_period(metric.name, cut, month, total.pending, calendar),
+                **_period(metric.name, cut, month, pending, calendar),
                 "currency": currency,
                 "numerator": total.numerator,
                 "denominator": total.denominator if divides else None,
@@ -207,32 +202,56 @@ def _value(
     if metric.shape == "ratio":
         return float(ratio)
     years = expected_years(cut, lifetime, everything)
-    return None if years is None else float(ratio * _DAYS_A_YEAR * years * Fraction(str(lifetime.margin)))
+    if years is None:
+        return None
+    return lifetime_value(Fraction(total.numerator), Fraction(total.denominator), years, lifetime)
 
 
 def expected_years(
     cut: Cut, lifetime: LifetimeRules, everything: Mapping[str, Mapping[Cut, _Series]]
 ) -> Fraction | None:
-    """How long a customer is expected to stay: 1 / (12 x the churn a month over all), at most `max_years`.
+    """How long a customer is expected to stay (lifespan.py), by the churn over all months.
 
-    Of subscribers where there are any, else of buyers. None where neither could leave yet: there was nobody at the
-    beginning of any month.
+    None where nobody could leave yet, as there was nobody at the beginning of any month; and where nobody knows who left.
     """
-    for name in ("churn_rate", "churn_rate_lapsed"):
-        churn = _Sum()
-        for part in everything.get(name, {}).get(cut, _Series()).sums.values():
-            churn.add(part)
-        if churn.denominator:
-            longest = Fraction(str(lifetime.max_years))
-            if not churn.numerator:
-                return longest
-            return min(longest, Fraction(churn.denominator) / Fraction(churn.numerator) / 12)
-    return None
+    taken = _churn_taken(cut, everything)
+    return years_of(taken[1], lifetime) if taken else None
+
+
+def _churn_taken(cut: Cut, everything: Mapping[str, Mapping[Cut, _Series]]) -> tuple[str, Churn] | None:
+    def over_all(name: str) -> Churn:
+        parts = everything.get(name, {}).get(cut, _Series()).sums.values()
+        return Churn(sum((p.numerator for p in parts), Decimal(0)), sum((p.denominator for p in parts), Decimal(0)))
+
+    return churn_taken(over_all)
+
+
+def _open_ends(
+    metric: Metric,
+    cut: Cut,
+    last: _Sum,
+    months: Sequence[datetime.date],
+    calendar: Calendar,
+    everything: Mapping[str, Mapping[Cut, _Series]],
+) -> int:
+    """How much of a number over all still waits for the end of the month of as-of, `last` of which is in it.
+
+    Who was there at that month's beginning may still leave in it, and who has left may come back before its end.
+    """
+    is_open = bool(months) and not calendar.is_over(months[-1])
+    if metric.compares_ends:
+        return int(is_open and bool(last.denominator or last.numerator))
+    taken = _churn_taken(cut, everything) if metric.shape == "lifetime" else None
+    if taken is None:
+        return 0
+    churn = everything[taken[0]][cut].sums
+    waits = is_open and any(part.denominator for (month, _), part in churn.items() if month == months[-1])
+    return int(waits) + sum(part.pending for part in churn.values())
 
 
 def _period(name: str, cut: Cut, month: Month, pending: int, calendar: Calendar) -> dict[str, Any]:
-    end = next_month(month) if month is not None else None
-    over = end is None or calendar.months.begins(end) <= micros(calendar.as_of)
+    end = next_month(month) if month is not None and month < LAST_MONTH else None
+    over = month is None or calendar.is_over(month)
     return {
         "metric": name,
         "period_kind": "all" if month is None else "month",
@@ -254,20 +273,10 @@ def _without_empty_segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _all_values(tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
-    """Distributions by metric, one row a value; in buckets throughout where the exact ones are too many."""
-    if not tables:
-        return {}
-    together = pa.concat_tables(tables)
-    found = {}
-    for name in sorted(set(together["metric"].to_pylist())):
-        own = together.filter(pc.field("metric") == name)
-        segments = set(pc.unique(own["segment"]).to_pylist())
-        everyone = own.filter(pc.field("segment") == "all") if "all" in segments else own
-        known = everyone.filter(~pc.field("is_open"))
-        if (pc.sum(known["count"]).as_py() or 0) > EXACT_VALUES or pc.any(own["is_bucket"]).as_py():
-            own = to_buckets(own)
-        found[name] = add_up(own, VALUES, ("count", "total", "pending"))
-    return found
+    """Distributions by metric, one row a value or bucket."""
+    values = add_values(tables)
+    names = sorted(pc.unique(values["metric"]).to_pylist())
+    return {name: values.filter(pc.field("metric") == name) for name in names}
 
 
 @dataclass
@@ -278,8 +287,13 @@ class _Distribution:
     is_open: np.ndarray
     counts: np.ndarray
     totals: np.ndarray
+    is_bucket: np.ndarray
     pending: int
-    is_bucket: bool
+
+    def method(self, name: str) -> str:
+        """How the statistic comes about: a mean is exact however many values, and waits count in km_p50 alone."""
+        used = self.is_bucket if name == "km_p50" else self.is_bucket & ~self.is_open
+        return "buckets" if name != "mean" and used.any() else "exact"
 
     def statistic(self, name: str, divisor: int) -> float | None:
         known = ~self.is_open
@@ -306,15 +320,15 @@ def _distribution_rows(
     months_of = (
         np.array(values["month"].to_pylist(), "datetime64[D]") if values.num_rows else np.array([], "datetime64[D]")
     )
-    columns = [values[name].to_numpy() for name in ("value", "is_open", "count", "total", "pending")]
-    is_bucket = bool(pc.any(values["is_bucket"]).as_py())
+    names = ("value", "is_open", "count", "total", "is_bucket", "pending")
+    columns = [values[name].to_numpy() for name in names]
     for cut in _cuts(metric, cuts):
         rows = np.array(cuts.get(cut, []), np.int64)
         rows = rows[np.lexsort((columns[1][rows], columns[0][rows]))] if len(rows) else rows
         for month in [*months, None]:
             own = rows if month is None else rows[months_of[rows] == np.datetime64(month)]
-            value, is_open, count, total, pending = (column[own] for column in columns)
-            of = _Distribution(value, is_open.astype(bool), count, total, int(pending.sum()), is_bucket)
+            value, is_open, count, total, is_bucket, pending = (column[own] for column in columns)
+            of = _Distribution(value, is_open, count, total, is_bucket, int(pending.sum()))
             known = ~of.is_open
             n, total_of_known = int(of.counts[known].sum()), int(of.totals[known].sum())
             for statistic in metric.statistics:
@@ -326,5 +340,5 @@ def _distribution_rows(
                     "value": of.statistic(statistic, metric.divisor),
                     "unit": metric.unit,
                     "n": int(of.counts.sum()) if statistic == "km_p50" else n,
-                    "method": "buckets" if is_bucket and statistic != "mean" else "exact",
+                    "method": of.method(statistic),
                 }

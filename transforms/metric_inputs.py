@@ -7,15 +7,17 @@ measured it. Imports no Beam.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from transforms import duck
-from transforms.time_zones import Months, micros, next_month
+from transforms.time_zones import LAST_MONTH, Months, micros, next_month
 
 #: Columns that every run adds to a table: the month of one of its moments.
 MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -36,7 +38,9 @@ MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
 #: Made from the tables of a shard, each of what stands before it.
 MADE = ("first_seen", "activity", "money", "purchases", "orders", "answers")
 #: Made once customer_months is there.
-MADE_OF_MONTHS = ("mrr",)
+MADE_OF_MONTHS = ("mrr", "opening_subscriptions")
+#: Columns of the events behind a row, by the ending of their names.
+_EVENT_IDS = re.compile(r"\b(?:[a-z]+_)*event_ids\b")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Calendar:
 
     months: Months
     as_of: datetime.datetime
+
+    def is_over(self, month: datetime.date) -> bool:
+        """Whether as-of is the month's last instant, or after it."""
+        return month < LAST_MONTH and self.months.begins(next_month(month)) <= micros(self.as_of) + 1
 
     def table(self, first: datetime.date) -> pa.Table:
         """month, month_no (0..), begins, edge: from the month `first` to that of as-of.
@@ -58,6 +66,8 @@ class Calendar:
         while self.months.begins(day) < end:
             months.append(day)
             begins.append(self.months.begins(day))
+            if day == LAST_MONTH:
+                break
             day = next_month(day)
         edges = [*begins[1:], end] if begins else []
         time = pa.timestamp("us", "UTC")
@@ -69,6 +79,15 @@ class Calendar:
                 "edge": pa.array(edges, pa.int64()).cast(time),
             }
         )
+
+
+def metric_parameters(calendar: Calendar, conversion_days: int) -> dict[str, Any]:
+    """What the SQL of every metric may name."""
+    return {
+        "as_of": calendar.as_of,
+        "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1),
+        "conversion_days": conversion_days,
+    }
 
 
 def add_months(tables: Mapping[str, pa.Table], months: Months) -> dict[str, pa.Table]:
@@ -95,19 +114,23 @@ def opened(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]
 
 
 @contextmanager
-def made(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], with_events: bool = False) -> Iterator[None]:
+def made(
+    connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], as_of: datetime.datetime, with_events: bool = False
+) -> Iterator[None]:
     """The tables of sql/metric_inputs, in the order named, as long as it lasts.
 
-    `event_ids`, the events behind a row, are only worked out `with_events`: a run has no use for them, and lists of
-    millions of names would cost more than all its metrics.
+    The events behind a row, in columns whose names end in event_ids, are only worked out `with_events`: a run has no use
+    for them, and lists of millions of names would cost more than all its metrics.
     """
     done: list[str] = []
     try:
         for name in names:
             sql = duck.read_sql(f"metric_inputs/{name}")
-            if not with_events and "event_ids" in sql:
-                sql = f"select * replace (null::varchar[] as event_ids) from (\n{sql}\n)"
-            connection.execute(f"create temp table {name} as\n{sql}")
+            lists = sorted(set(_EVENT_IDS.findall(sql)))
+            if lists and not with_events:
+                nothing = ", ".join(f"null::varchar[] as {column}" for column in lists)
+                sql = f"select * replace ({nothing}) from (\n{sql}\n)"
+            connection.execute(f"create temp table {name} as\n{sql}", duck.used(sql, {"as_of": as_of}))
             done.append(name)
         yield
     finally:

@@ -6,17 +6,21 @@ merge by adding (merge_metrics.py), so any cut into shards gives the same.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.dictionary import MOST_DIMENSIONS, Metric
 from schemas.tables import MONEY_SUM
 from transforms import duck
+from transforms.adding_up import add_up
 from transforms.batches import with_columns
 from transforms.quantiles import EXACT_VALUES, lower_edges
 
@@ -38,6 +42,7 @@ VALUES = pa.schema(
         ("pending", pa.int64()), ("is_bucket", pa.bool_()),
     ]
 )  # fmt: skip
+_VALUES_ADDED = ("count", "total", "pending")
 NO_VALUE = "(none)"
 
 #: What the SQL of a metric may leave out, and what stands for it.
@@ -65,8 +70,9 @@ def partial_metrics(
         for metric in metrics:
             given = duck.used(metric.sql, parameters)
             columns = _columns_of(metric.sql, connection, given)
-            if metric.shape == "distribution" and _are_many(metric, columns, connection, given):
-                with _buckets(metric, connection, given):
+            many = _are_many(metric, columns, connection, given) if metric.shape == "distribution" else set()
+            if many:
+                with _buckets(metric, columns, many, connection, given):
                     connection.execute(cells_sql(metric, columns, segments, in_buckets=True), given)
             else:
                 connection.execute(cells_sql(metric, columns, segments), given)
@@ -118,28 +124,47 @@ def _columns_of(
 
 def _are_many(
     metric: Metric, given: Sequence[str], connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
-) -> bool:
-    """Whether this shard alone has more values than are told exactly: then all shards together have, too."""
-    known = "where value is not null" + (" and not is_open" if "is_open" in given else "")
-    [[count]] = connection.execute(f"select count(*) from (\n{metric.sql}\n) {known}", parameters).fetchall()
-    return bool(count > EXACT_VALUES)
+) -> set[bool]:
+    """The values of is_open of which this shard alone has more than are told exactly: all shards together have, too."""
+    counts = connection.execute(
+        f"""select {_is_open(given)} as is_open, count(*)
+        from (\n{metric.sql}\n) where value is not null group by is_open order by is_open""",
+        parameters,
+    ).fetchall()
+    return {is_open for is_open, count in counts if count > EXACT_VALUES}
+
+
+def _is_open(given: Sequence[str]) -> str:
+    return "is_open::boolean" if "is_open" in given else _OPTIONAL["is_open"]
 
 
 @contextmanager
 def _buckets(
-    metric: Metric, connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
+    metric: Metric,
+    given: Sequence[str],
+    many: set[bool],
+    connection: duckdb.DuckDBPyConnection,
+    parameters: Mapping[str, Any] | None,
 ) -> Iterator[None]:
-    """The table `buckets`: the lower edge of each value's bucket."""
-    found = connection.sql(
-        f"select distinct value::bigint as value from (\n{metric.sql}\n)", params=parameters
+    """The table `buckets`: of each value the lower edge of its bucket where there are too many, else the value itself."""
+    values = connection.sql(
+        f"""select distinct value::bigint as value, {_is_open(given)} as is_open
+        from (\n{metric.sql}\n) where value is not null""",
+        params=parameters,
     ).to_arrow_table()
-    known = found.filter(found["value"].is_valid())
-    edges = pa.array(lower_edges(known["value"].to_numpy()))
-    connection.register("buckets", known.append_column("lower_edge", edges))
+    connection.register("buckets", _with_edges(values, many, "lower_edge"))
     try:
         yield
     finally:
         connection.unregister("buckets")
+
+
+def _with_edges(values: pa.Table, many: set[bool], name: str) -> pa.Table:
+    """The column `name`, and is_bucket: the bucket of each value whose is_open is among `many`, else the value."""
+    known = values["value"].to_numpy()
+    is_bucket = np.isin(values["is_open"].to_numpy(), list(many))
+    edges = np.where(is_bucket, lower_edges(known), known)
+    return with_columns(values, {name: pa.array(edges, pa.int64()), "is_bucket": pa.array(is_bucket, pa.bool_())})
 
 
 def cells_sql(metric: Metric, given: Sequence[str], segments: Sequence[str], in_buckets: bool = False) -> str:
@@ -160,15 +185,16 @@ def cells_sql(metric: Metric, given: Sequence[str], segments: Sequence[str], in_
     if metric.shape == "distribution":
         pending = columns["pending"] if "pending" in given else columns["is_open"]
         into = _VALUES.cells
-        value = "b.lower_edge" if in_buckets else "r.value::bigint"
-        added = f"""{value} as value, {columns["is_open"]}::boolean as is_open, {in_buckets} as is_bucket, count(*) as count,
+        value, is_bucket = ("b.lower_edge", "b.is_bucket") if in_buckets else ("r.value::bigint", "false")
+        added = f"""{value} as value, {columns["is_open"]}::boolean as is_open, {is_bucket} as is_bucket, count(*) as count,
     sum(r.value)::bigint as total, sum({pending}::int)::bigint as pending"""
     else:
         into = _SUMS.cells
         added = f"""{columns["currency"]}::varchar as currency, sum({columns["numerator"]})::decimal(38, 4),
     sum({columns["denominator"]})::decimal(38, 4), sum({columns["n"]})::bigint, sum({columns["pending"]}::int)::bigint"""
     whose = "left join customer_segments as s on r.customer_no = s.customer_no" if "(s." in ", ".join(told) else ""
-    whose += " join buckets as b on r.value::bigint = b.value" if in_buckets else ""
+    if in_buckets:
+        whose += f" join buckets as b on r.value::bigint = b.value and {columns['is_open']}::boolean = b.is_open"
     whose += " where r.value is not null" if metric.shape == "distribution" else ""
     return f"insert into {into}\nselect {', '.join(told)}, {added}\nfrom (\n{metric.sql}\n) as r {whose}\ngroup by all"
 
@@ -200,23 +226,28 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def to_buckets(values: pa.Table) -> pa.Table:
-    """Exact values to the lower edges of their buckets, counts added."""
-    edges = lower_edges(values["value"].to_numpy())
-    table = with_columns(
-        values, {"value": pa.array(edges), "is_bucket": pa.array([True] * values.num_rows, pa.bool_())}
-    )
-    return add_up(table, VALUES, ("count", "total", "pending"))
+def add_values(partials: Sequence[pa.Table]) -> pa.Table:
+    """VALUES of all partials; those of a metric go into buckets where there are too many, and waits for themselves.
+
+    It goes by the number of values, which only grows: what goes into buckets in one shard does so in the sum.
+    """
+    values = pa.concat_tables([VALUES.empty_table(), *partials])
+    counted = values.group_by(["metric", "segment", "is_open"], use_threads=False).aggregate([
+        ("count", "sum"), ("is_bucket", "max"),
+    ])  # fmt: skip
+    # Everyone stands in `all`, or in each dimension where there is no `all`.
+    many: dict[str, set[bool]] = defaultdict(set)
+    for row in counted.to_pylist():
+        if row["count_sum"] > EXACT_VALUES or row["is_bucket_max"]:
+            many[row["metric"]].add(row["is_open"])
+    untouched = values.filter(~pc.field("metric").isin(pa.array(sorted(many), pa.string())))
+    pieces = [to_buckets(values.filter(pc.field("metric") == name), many[name]) for name in sorted(many)]
+    return add_up(pa.concat_tables([untouched, *pieces]), VALUES, _VALUES_ADDED)
 
 
-def add_up(table: pa.Table, schema: pa.Schema, sums: Sequence[str]) -> pa.Table:
-    """One row for each group of the other columns."""
-    keys = [name for name in schema.names if name not in sums]
-    grouped = table.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in sums])
-    renamed = grouped.rename_columns(
-        [name.removesuffix("_sum") if name not in keys else name for name in grouped.column_names]
-    )
-    return renamed.select(schema.names).cast(schema)
+def to_buckets(values: pa.Table, many: set[bool]) -> pa.Table:
+    """VALUES whose is_open is among `many` to the lower edges of their buckets, counts added."""
+    return add_up(_with_edges(values, many, "value"), VALUES, _VALUES_ADDED)
 
 
 def segments_sql(segments: Mapping[str, str]) -> str:

@@ -50,20 +50,38 @@ class Months:
 
     def local_day(self, time: datetime.datetime) -> datetime.date:
         """The local day of an aware time."""
-        return time.astimezone(zoneinfo.ZoneInfo(self.timezone)).date()
+        return _local_day(time, zoneinfo.ZoneInfo(self.timezone))
 
     def between(self, low: datetime.datetime, high: datetime.datetime) -> tuple[list[datetime.date], list[int]]:
-        """The months that hold low to high: their first days, and the microseconds UTC at which they begin."""
+        """The months that hold low to high: their first days, and the microseconds UTC at which they begin.
+
+        December 9999 is the last: where it is already the next year by the clock on the wall, it goes on.
+        """
         zone = zoneinfo.ZoneInfo(self.timezone)
-        day = low.astimezone(zone).date().replace(day=1)
-        end = high.astimezone(zone).date()
+        day = _local_day(low, zone).replace(day=1)
+        end = _local_day(high, zone)
         days, begins = [], []
         while day <= end:
             days.append(day)
             begins.append(micros(datetime.datetime(day.year, day.month, 1, tzinfo=zone)))
+            if day == LAST_MONTH:
+                break
             day = next_month(day)
         return days, begins
 
 
+#: The last month that has a name: Python's years end with it.
+LAST_MONTH = datetime.date(9999, 12, 1)
+
+
+def _local_day(time: datetime.datetime, zone: zoneinfo.ZoneInfo) -> datetime.date:
+    """The day on the wall; at the edges of Python's years, the nearest one that there is."""
+    try:
+        return time.astimezone(zone).date()
+    except OverflowError:
+        return datetime.date.max if time.year == datetime.MAXYEAR else datetime.date.min
+
+
 def next_month(day: datetime.date) -> datetime.date:
+    """The first day of the month after that of a day. Raises ValueError after LAST_MONTH."""
     return datetime.date(day.year + day.month // 12, day.month % 12 + 1, 1)

@@ -57,8 +57,7 @@ of_subscriptions as (
         source,
         subscription_id,
         coalesce(min(occurred_at) filter (where event_type = 'subscription_started'), min(occurred_at)) as started_at,
-        count(*) filter (where is_renewal) as renewals,
-        max(occurred_at) filter (where event_type = 'subscription_changed') as last_changed_at
+        count(*) filter (where is_renewal) as renewals
     from events
     where subscription_id is not null
     group by source, subscription_id
@@ -70,7 +69,8 @@ of_periods as (
         arg_min({'key': customer_key, 'at': started_at}, period_no) as first_one,
         arg_max({
             'at': ended_at, 'by': ended_by, 'started_at': started_at, 'plan': plan, 'mrr': mrr, 'currency': currency,
-            'reason': reason, 'is_voluntary': is_voluntary, 'auto_renews': auto_renews, 'end_event_id': end_event_id
+            'reason': reason, 'is_voluntary': is_voluntary, 'auto_renews': auto_renews,
+            'is_ended_elsewhere': is_ended_elsewhere
         }, period_no) as last_one
     from subscription_periods
     group by source, subscription_id
@@ -163,28 +163,13 @@ select
                 if(s.cancelled_reason is distinct from p.last_one.reason, 'cancelled_reason', null),
                 if(s.is_voluntary is distinct from p.last_one.is_voluntary, 'is_voluntary', null),
                 if(s.auto_renews <> p.last_one.auto_renews, 'auto_renews', null),
-                if(
-                    s.is_ended_elsewhere
-                    <> coalesce(e.event_type <> 'account_closed' and e.customer_key <> s.customer_key, false),
-                    'is_ended_elsewhere', null
-                ),
-                -- what changes after the end is no period, and the subscription's last word
-                if(
-                    (s.status = 'active' or o.last_changed_at is null or o.last_changed_at < p.last_one.started_at)
-                    and s.plan is distinct from p.last_one.plan,
-                    'plan', null
-                ),
-                if(
-                    (s.status = 'active' or o.last_changed_at is null or o.last_changed_at < p.last_one.started_at)
-                    and (s.mrr is distinct from p.last_one.mrr or s.currency is distinct from p.last_one.currency),
-                    'mrr', null
-                )
+                if(s.is_ended_elsewhere <> p.last_one.is_ended_elsewhere, 'is_ended_elsewhere', null),
+                if(s.plan is distinct from p.last_one.plan, 'plan', null),
+                if(s.mrr is distinct from p.last_one.mrr or s.currency is distinct from p.last_one.currency, 'mrr', null)
             )
     end as differs
 from subscriptions as s
 full join of_periods as p on s.subscription_id = p.subscription_id and s.source is not distinct from p.source
-left join of_subscriptions as o on s.subscription_id = o.subscription_id and s.source is not distinct from o.source
-left join events as e on p.last_one.end_event_id = e.event_id
 where differs <> ''
 union all
 select
@@ -217,7 +202,8 @@ select
                     when 'cancelled' then e.event_type <> 'cancellation'
                     when 'declined' then e.event_type <> 'renewal' or e.is_renewal
                     when 'account_closed' then e.event_type <> 'account_closed'
-                    when 'renewed' then e.event_type <> 'subscription_started' and not e.is_renewal
+                    when 'renewed' then not e.is_renewal
+                    when 'restarted' then e.event_type <> 'subscription_started'
                     when 'changed' then e.event_type <> 'subscription_changed'
                 end
             ),
@@ -228,7 +214,12 @@ select
             and (p.mrr is distinct from b.mrr or p.currency is distinct from b.currency),
             'mrr', null
         ),
-        if(b.plan is not null and p.plan is distinct from b.plan, 'plan', null)
+        if(b.plan is not null and p.plan is distinct from b.plan, 'plan', null),
+        if(
+            p.is_ended_elsewhere
+            <> coalesce(p.ended_by in ('cancelled', 'declined') and e.customer_key <> p.customer_key, false),
+            'is_ended_elsewhere', null
+        )
     ) as differs
 from subscription_periods as p
 left join events as b on p.start_event_id = b.event_id
@@ -246,14 +237,14 @@ select
         if((p.ended_at is null) <> (p.ended_by is null) or (p.ended_at is null and p.next_no is not null), 'ended_at', null),
         if(
             case
-                when p.ended_by in ('renewed', 'changed') then
+                when p.ended_by in ('renewed', 'restarted', 'changed') then
                     p.next_at is distinct from p.ended_at
                     or p.next_id is distinct from p.end_event_id
                     or (p.ended_by = 'changed') <> (p.next_opened_by = 'changed')
                 when p.ended_by = 'expired' then p.end_event_id is not null or p.ended_at <> p.term_ends_at or p.auto_renews
                 else (p.ended_by is null) <> (p.end_event_id is null)
             end
-            or (p.ended_by not in ('renewed', 'changed') and p.next_opened_by not in ('started', 'renewed')),
+            or (p.ended_by not in ('renewed', 'restarted', 'changed') and p.next_opened_by not in ('started', 'renewed')),
             'ended_by', null
         ),
         if(p.opens_term <> (p.opened_by in ('started', 'renewed')), 'opens_term', null)

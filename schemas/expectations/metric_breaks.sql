@@ -48,7 +48,9 @@ span as (
         date_trunc('month', any_value(s.first_at) - interval 1 day)::date as first_from,
         date_trunc('month', any_value(s.first_at) + interval 1 day)::date as first_to,
         date_trunc('month', any_value(r.as_of) - interval 1 day)::date as last_from,
-        date_trunc('month', any_value(r.as_of) + interval 1 day)::date as last_to
+        date_trunc('month', any_value(r.as_of) + interval 1 day)::date as last_to,
+        -- no clock is ahead of UTC by more: if it is the last month then, too, that month is not over anywhere
+        date_trunc('month', any_value(r.as_of) + interval 15 hours)::date as open_month
     from (select min(first_seen_at) as first_at from customers) as s
     cross join this_run as r
     left join lifecycle_metrics as m on m.period_kind = 'month'
@@ -195,7 +197,7 @@ where
         else c.months not in (0, s.n)  -- of the user's own, those of a lifetime have no months
     end
 union all
--- the month of as-of is not over
+-- the month of as-of is not over, unless as-of is its last instant
 select
     'metrics_are_whole',
     l.metric,
@@ -207,7 +209,7 @@ select
     'provisional'
 from lifecycle_metrics as l
 join span as s on l.period_start = s.last_month
-where l.status <> 'provisional'
+where l.status <> 'provisional' and s.last_month = s.open_month
 union all
 select
     'metrics_add_up',

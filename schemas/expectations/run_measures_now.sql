@@ -31,11 +31,19 @@ select 'rows', 'friction_summary', null, null, count(*) from friction_summary
 union all
 select 'rows', 'stage_transitions', null, null, count(*) from stage_transitions
 union all
+select 'rows', 'stage_durations', null, null, count(*) from stage_durations
+union all
+select 'rows', 'journey_paths', null, null, count(*) from journey_paths
+union all
+select 'rows', 'channel_credit', null, null, count(*) from channel_credit
+union all
 select 'rows', 'lifecycle_metrics', null, null, count(*) from lifecycle_metrics
 union all
 select 'rows', 'cohorts', null, null, count(*) from cohorts
 union all
 select 'rows', 'service_loyalty', null, null, count(*) from service_loyalty
+union all
+select 'rows', 'funnels', null, null, count(*) from funnels
 union all
 select 'rows', 'model_parameters', null, null, count(*) from model_parameters
 union all

@@ -14,26 +14,25 @@ with reached as (
     where event_type = 'site_visit' and page_kind in ('checkout', 'payment')
     group by customer_no, session_no
 ),
+waited as (
+    select r.*, s.started_at as session_started_at, s.ended_at + span_of_hours($hours) as known_at
+    from reached as r
+    join sessions as s on r.session_no = s.session_no
+),
 purchases as (
     select customer_no, occurred_at from touchpoints where event_type = 'purchase'
 )
 select
-    r.customer_no,
-    r.seq,
-    regexp_extract(r.page_url, '^(?:[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)?([^?#]*)', 1) as subject,
-    r.started_at,
-    r.ended_at,
-    s.ended_at + to_microseconds(($hours * 3600000000)::bigint) as known_at,
-    r.n_events,
-    r.event_ids,
+    w.customer_no,
+    w.seq,
+    page_path(w.page_url) as subject,
+    w.started_at,
+    w.ended_at,
+    w.known_at,
+    w.n_events,
+    w.event_ids,
     null::decimal(18, 4) as minutes_lost
-from reached as r
-join sessions as s on r.session_no = s.session_no
-where
-    s.ended_at + to_microseconds(($hours * 3600000000)::bigint) <= $as_of
-    and not exists (
-        select 1 from purchases as p
-        where
-            p.customer_no = r.customer_no
-            and p.occurred_at between s.started_at and s.ended_at + to_microseconds(($hours * 3600000000)::bigint)
-    )
+from waited as w
+-- the next purchase of the customer, on any device
+asof left join purchases as p on w.customer_no = p.customer_no and w.session_started_at <= p.occurred_at
+where w.known_at <= $as_of and (p.occurred_at is null or p.occurred_at > w.known_at)

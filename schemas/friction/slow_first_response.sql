@@ -1,18 +1,26 @@
 -- Slow first responses. Input: tickets; parameters $hours, $as_of. Grain: one ticket.
--- The wait ends with the response, or with a resolution that needed none (a chatbot's), or is still on.
-with waits as (
-    select *, coalesce(least(first_response_at, first_resolved_at), $as_of) as wait_ended_at from tickets
+-- The clock is that of first_response_minutes: from the opening to the first public reply by an agent. A resolution ends the
+-- wait without a reply where it holds (a chatbot's); one after which the ticket was opened again before any reply does not.
+with turns as (
+    select
+        *,
+        coalesce(first_response_at, $as_of) as clock_until,
+        list_filter(open_periods, lambda period: period.started_at <= coalesce(first_response_at, $as_of))[-1].ended_at
+            as resolved_at
+    from tickets
+),
+waits as (
+    select *, least(clock_until, resolved_at) as wait_until, first_response_at is null and resolved_at is null as is_on from turns
 )
 select
     customer_no,
     opened_seq as seq,
     coalesce(team, topic) as subject,
     opened_at as started_at,
-    first_response_at as ended_at,
-    opened_at + to_microseconds(($hours * 3600000000)::bigint) as known_at,
+    if(is_on, null, wait_until) as ended_at,
+    opened_at + span_of_hours($hours) as known_at,
     1 as n_events,
     [opened_event_id] as event_ids,
-    ((epoch_us(wait_ended_at) - epoch_us(opened_at)) // 6000)::decimal(18, 0)
-    * 0.0001::decimal(5, 4) as minutes_lost
+    minutes_of(epoch_us(wait_until) - epoch_us(opened_at)) as minutes_lost
 from waits
-where wait_ended_at > opened_at + to_microseconds(($hours * 3600000000)::bigint)
+where wait_until > opened_at + span_of_hours($hours)

@@ -1,6 +1,7 @@
 -- Churn of buyers without a contract. Input: customer_months, lapses, months, purchases. Grain: one buyer and month.
--- Of those who had bought, had not lapsed and had no subscription at the month's beginning, who lapsed in the month.
-with lapsed as (select distinct customer_no, month from lapses where reason = 'lapsed')
+-- Of those who had bought, had not lapsed and had no subscription at the month's beginning, who lapsed in the month. Where no
+-- days of inactivity could be fitted has_lapsed is null, and nobody is counted.
+with lapsed as (select distinct customer_no, month from lapses where kind = 'lapsed')
 select
     c.customer_no,
     c.month,

@@ -1,5 +1,5 @@
--- Conversion by stage. Input: journey_stages, customers, touchpoints; parameter $as_of. Grain: one customer, stage and month
--- (null: of all), by the first entry. A later stage of the path within 30 days counts, unless the customer churned before;
+-- Conversion by stage. Input: journey_stages, customers, touchpoints; parameters $as_of, $conversion_days. Grain: one customer, stage and month
+-- (null: of all), by the first entry. A later stage of the path within $conversion_days counts, unless the customer churned before;
 -- service is off the path. Nobody goes on from the last step.
 with path as (
     select unnest(['awareness', 'consideration', 'purchase', 'onboarding', 'usage', 'loyalty', 'advocacy']) as stage,
@@ -29,7 +29,7 @@ ends as (
         min(l.stage_no) filter (where l.stage = 'churned') as churned_no
     from firsts as f
     left join journey_stages as l
-        on f.customer_no = l.customer_no and l.stage_no > f.stage_no and l.entered_at <= f.entered_at + interval 30 days
+        on f.customer_no = l.customer_no and l.stage_no > f.stage_no and l.entered_at <= f.entered_at + to_days($conversion_days::int)
     left join path as lp on l.stage = lp.stage
     group by f.customer_no, f.stage, f.stage_no, f.period, f.entered_at
 ),
@@ -41,7 +41,7 @@ told as (
         period,
         later_no,
         later_no is not null and (churned_no is null or later_no < churned_no) as has_converted,
-        entered_at + interval 30 days <= $as_of as is_mature
+        entered_at + to_days($conversion_days::int) <= $as_of as is_mature
     from ends
 ),
 -- The events that began a customer's runs, in the order of stage_no (null: no event did). Only an explanation asks for them:

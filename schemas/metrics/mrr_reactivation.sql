@@ -1,34 +1,12 @@
--- MRR of customers who come back.
--- Input: mrr, customer_months, subscription_periods, months; parameter $as_of. Grain: one customer, month and currency.
--- Who did not move adds 0, so that each currency has its row. The plan is the customer's at the month's end.
-with due as (
-    -- a term that has run out may still be renewed for 7 days: whether its MRR is there is not known yet
-    select customer_no, currency, due_month as month
-    from subscription_periods
-    where not auto_renews and ended_at is null and term_ends_at <= $as_of and mrr > 0
-    group by customer_no, currency, due_month
-),
--- What the customer paid for, by the events that say so.
-paid as (
-    select
-        customer_no,
-        currency,
-        list({'start': started_at, 'stop': ended_at, 'start_id': start_event_id} order by started_at, start_event_id) as periods
-    from subscription_periods
-    where mrr > 0
-    group by customer_no, currency
-)
+-- MRR of customers who come back. Input: mrr. Grain: one customer, month and currency.
+-- Who did not move adds 0, so that each currency has its row.
 select
-    m.customer_no,
-    m.month,
-    s.plan,
-    m.currency,
-    if(m.opening = 0 and m.closing > 0 and m.month > m.first_paid_month, m.closing, 0) as numerator,
-    (m.opening = 0 and m.closing > 0 and m.month > m.first_paid_month)::int as n,
-    (m.opening = 0 and m.closing > 0 and m.month > m.first_paid_month and d.month is not null)::int as pending,
-    [x.start_id for x in p.periods if x.start < t.edge and (x.stop is null or x.stop >= t.edge)] as numerator_events
-from mrr as m
-join months as t on m.month = t.month
-left join customer_months as s on m.customer_no = s.customer_no and m.month = s.month
-left join due as d on m.customer_no = d.customer_no and m.currency = d.currency and m.month = d.month
-left join paid as p on m.customer_no = p.customer_no and m.currency = p.currency
+    customer_no,
+    month,
+    plan,
+    currency,
+    if(has_moved, closing, 0) as numerator,
+    has_moved::int as n,
+    (has_moved and is_due)::int as pending,
+    closing_event_ids as numerator_events
+from (select *, opening = 0 and closing > 0 and month > first_paid_month as has_moved from mrr)

@@ -1,36 +1,18 @@
 -- Net revenue retention: what the opening customers pay at the end, growth included.
--- Input: mrr, customer_months, subscription_periods, months; parameter $as_of. Grain: one customer, month and currency.
--- The plan is the customer's at the month's beginning.
-with due as (
-    -- a term that has run out may still be renewed for 7 days: whether its MRR is there is not known yet
-    select customer_no, currency, due_month as month
-    from subscription_periods
-    where not auto_renews and ended_at is null and term_ends_at <= $as_of and mrr > 0
-    group by customer_no, currency, due_month
-),
--- What the customer paid for, by the events that say so.
-paid as (
-    select
-        customer_no,
-        currency,
-        list({'start': started_at, 'stop': ended_at, 'start_id': start_event_id} order by started_at, start_event_id) as periods
-    from subscription_periods
-    where mrr > 0
-    group by customer_no, currency
-)
+-- Input: mrr. Grain: one customer, month and currency that paid at the month's beginning. The plan is the customer's then.
+-- The events of what is paid are those that began it, and those that ended the rest.
 select
-    m.customer_no,
-    m.month,
-    s.plan,
-    m.currency,
-    m.closing as numerator,
-    m.opening as denominator,
-    (d.month is not null)::int as pending,
-    [x.start_id for x in p.periods if x.start < t.edge and (x.stop is null or x.stop >= t.edge)] as numerator_events,
-    [x.start_id for x in p.periods if x.start < t.begins and (x.stop is null or x.stop >= t.begins)] as denominator_events
-from mrr as m
-join months as t on m.month = t.month
-left join customer_months as s on m.customer_no = s.customer_no and s.month = m.month - interval 1 month
-left join due as d on m.customer_no = d.customer_no and m.currency = d.currency and m.month = d.month
-left join paid as p on m.customer_no = p.customer_no and m.currency = p.currency
-where m.opening > 0
+    customer_no,
+    month,
+    plan_before as plan,
+    currency,
+    closing as numerator,
+    opening as denominator,
+    is_due::int as pending,
+    -- a change of the price both ends and begins
+    list_concat(
+        closing_event_ids, list_filter(ended_event_ids, lambda id: not list_contains(closing_event_ids, id))
+    ) as numerator_events,
+    opening_event_ids as denominator_events
+from mrr
+where opening > 0

@@ -1,45 +1,11 @@
--- Churn of subscriptions. Input: subscription_periods, months, customers; parameter $as_of.
--- Grain: one subscription active at a month's beginning. An end in the month counts, whatever the customer did afterwards.
-with opening as (
-    select p.customer_no, m.month, p.source, p.subscription_id, p.plan, p.start_event_id
-    from subscription_periods as p
-    join months as m on p.started_at < m.begins and (p.ended_at is null or p.ended_at >= m.begins)
-    where p.customer_no in (select customer_no from customers where is_known)
-),
--- The first end in the month is that of what was there at its beginning.
-ended as (
-    select distinct on (customer_no, source, subscription_id, ended_month) customer_no, source, subscription_id, ended_month,
-        end_event_id
-    from subscription_periods
-    where ended_by in ('cancelled', 'declined', 'account_closed', 'expired')
-    order by period_no
-),
-due as (
-    select customer_no, source, subscription_id, due_month
-    from subscription_periods
-    where not auto_renews and ended_at is null and term_ends_at <= $as_of
-)
+-- Churn of subscriptions. Input: opening_subscriptions. Grain: one subscription active at a month's beginning.
 select
-    o.customer_no,
-    o.month,
-    o.plan,
-    (e.ended_month is not null)::int as numerator,
+    customer_no,
+    month,
+    plan,
+    has_ended::int as numerator,
     1 as denominator,
-    -- a term that has run out may still be renewed for 7 days: whether it ended is not known yet
-    (e.ended_month is null and d.due_month is not null)::int as pending,
-    -- of a term that ran out the event that began it
-    if(e.ended_month is not null, [coalesce(e.end_event_id, o.start_event_id)], null) as numerator_events,
-    [o.start_event_id] as denominator_events
-from opening as o
-left join ended as e
-    on
-        o.customer_no = e.customer_no
-        and o.subscription_id = e.subscription_id
-        and o.source is not distinct from e.source
-        and o.month = e.ended_month
-left join due as d
-    on
-        o.customer_no = d.customer_no
-        and o.subscription_id = d.subscription_id
-        and o.source is not distinct from d.source
-        and o.month = d.due_month
+    is_due::int as pending,
+    ended_event_ids as numerator_events,
+    opening_event_ids as denominator_events
+from opening_subscriptions

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pipelines.cli import _beam_args, _stoppable, parcours, status_of
 from pipelines.errors import InputError, Refused, UsageError
 from pipelines.progress import Progress
 from pipelines.summary import render, render_check
+from schemas.dictionary import load_friction
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -54,7 +56,15 @@ def test_the_version() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["run", "--help"], ["metrics"], ["tables"], ["sources"], ["query", "--lake", "/none", "select 1"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["metrics"],
+        ["friction"],
+        ["tables"],
+        ["sources"],
+        ["query", "--lake", "/none", "select 1"],
+    ],
 )
 def test_beam_stays_out_of_what_needs_no_pipeline(args: list[str]) -> None:
     code = (
@@ -89,15 +99,40 @@ def test_an_unknown_table_or_metric_is_told_its_neighbours() -> None:
     assert type_in("metrics", "zzz").returncode == 2
 
 
-def test_metrics_and_friction_are_explained() -> None:
+def test_metrics_are_explained() -> None:
     listed = type_in("metrics").stdout
-    assert "\nrevenue " in listed and "\nslow_page " in listed
+    assert "\nrevenue " in listed and "parcours friction" in listed
     told = type_in("metrics", "revenue").stdout
     for label in ("formula", "unit", "anchor", "exclusions"):
         assert f"\n{label} " in told
     assert "\nExample\n" in told and "\n  event_type  " in told and "\n  all, EUR: " in told
     assert type_in("metrics", "first_response_minutes_p50").stdout.startswith("name         first_response_minutes\n")
-    assert "slow_ms = " in type_in("metrics", "slow_page").stdout
+    done = type_in("metrics", "slow_page")
+    assert done.returncode == 2 and done.stderr.endswith(
+        "mend: It is a kind of friction: parcours friction slow_page.\n"
+    )
+
+
+def test_kinds_of_friction_are_explained(tmp_path: Path) -> None:
+    kinds = load_friction()
+    listed = type_in("friction").stdout
+    for kind in kinds.values():
+        assert f"\n{kind.kind} " in listed and kind.description in listed
+    assert re.findall(r"^(\w+)\n\n", listed, flags=re.M) == ["web", "product", "billing", "support", "journey"]
+    told = type_in("friction", "rage_click").stdout
+    assert (
+        told.startswith("kind         rage_click\n")
+        and '\nparameters   clicks = 3, seconds = 1, ignore_elements = ["+", ' in told
+    )
+    assert "\nExample\n" in told and "\n  event_type  " in told
+    assert "\n  2026-01-05T10:00:00Z, ann: add to cart (consideration), 3 events, " in told
+    done = type_in("friction", "rage_clicks")
+    assert (done.returncode, done.stderr) == (
+        2, "parcours: error: There is no kind of friction rage_clicks.\nmend: Did you mean rage_click?\n",
+    )  # fmt: skip
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[friction_parameters.slow_page]\nslow_ms = 2500\n", encoding="utf-8")
+    assert "slow_ms = 2500, ignore_pages = []" in type_in("friction", "slow_page", "--settings", str(settings)).stdout
 
 
 def test_the_users_own_come_with_the_settings(tmp_path: Path) -> None:

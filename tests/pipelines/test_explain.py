@@ -224,11 +224,12 @@ Known by
   ticket       help:T-1  (2 events, 2026-01-10)
   order        shop:o-1  (3 events, 2026-01-10 to 2026-01-12)
 
-Journey 1: closed by order, 2026-01-10 09:00:00 to 2026-01-10 09:20:00, 6 touchpoints, 23.25 EUR
+Journey 1: closed by order, 2026-01-10 09:00:00 to 2026-01-10 09:20:00, 6 touchpoints, 1 friction point,
+  23.25 EUR
   -- session 1 on device dev-ada: 3 events, to 2026-01-10 09:10:00 -------------------------------------------
   2026-01-10 09:00:00               1  site_visit            s1    ada-1
-        -> consideration; page_url /home; channel paid_search, campaign spring; by device dev-ada, whose later
-        event ada-2 tells the customer
+        -> consideration (1 friction point); page_url /home; channel paid_search, campaign spring; by device
+        dev-ada, whose later event ada-2 tells the customer
   2026-01-10 09:05:00               2  site_visit            s1    ada-2
         page_url /home; by its customer_id
   2026-01-10 09:10:00               3  site_visit            s1    ada-3
@@ -533,12 +534,46 @@ def test_all_customers_together_are_all_that_the_run_holds(
     con.close()
 
 
-def test_a_friction_point_stands_behind_its_last_event(company: str) -> None:
-    timeline = timeline_of(company, "c-jon")
-    for place, entry in enumerate(timeline):
-        if entry.what == "friction_point":
-            before = [e.told["event_id"] for e in timeline[:place] if e.what == "event"]
-            assert before[-1] == entry.told["event_ids"][-1] == "jon-14"
+def test_a_friction_point_stands_at_the_event_where_it_begins(company: str) -> None:
+    points = 0
+    for name in ("c-jon", "c-ann", "c-ivy"):
+        timeline = timeline_of(company, name)
+        for place, entry in enumerate(timeline):
+            if entry.what == "friction_point":
+                points += 1
+                before = [e.told["event_id"] for e in timeline[:place] if e.what == "event"]
+                assert before[-1] == entry.told["event_ids"][0], entry
+    assert points
+
+
+def test_journeys_and_stages_count_their_friction_points(lake: str, company: str) -> None:
+    """Each point is in one journey, and in one run of a stage where its first event has a stage."""
+    shown = 0
+    for where, name in ((lake, "c-ada"), (lake, "c-many"), (company, "c-jon"), (company, "c-ann"), (company, "c-ivy")):
+        timeline = timeline_of(where, name, 0)
+        points = [entry.told for entry in timeline if entry.what == "friction_point"]
+        journeys = [entry.told for entry in timeline if entry.what == "journey" and entry.told["begins"]]
+        assert sum(told["friction_points"] for told in journeys) == len(points)
+        in_stages = sum(entry.told.get("stage_friction_points", 0) for entry in timeline)
+        assert in_stages == sum("stage" in told for told in points)
+        shown += in_stages
+    assert shown >= 2
+    text = text_of(lake, "c-many", 0)
+    assert "30 touchpoints, 1 friction point" in text
+    assert "-> consideration (1 friction point); " in text
+    assert text.count("friction point)") == 1, "told where the stage begins, and not again"
+
+
+def test_a_friction_point_that_lasts_says_until_when(tmp_path: Path) -> None:
+    """A checkout without an order within 24 hours: at its first event, with the last one's time."""
+    seen = [
+        event("co-1", 0, customer_id="c-co", anonymous_id="d", page_url="/checkout", page_kind="checkout"),
+        event("co-2", 5, customer_id="c-co", anonymous_id="d", page_url="/payment", page_kind="payment"),
+        event("co-3", 6, customer_id="c-co", anonymous_id="d", page_url="/faq"),
+    ]
+    lines = text_of(make_lake(tmp_path, seen), "c-co").splitlines()
+    [place] = [number for number, line in enumerate(lines) if "! friction checkout_abandoned" in line]
+    assert "co-1" in lines[place - 2] and "to 2026-01-10 09:05:00: co-1, co-2" in " ".join(lines[place : place + 2])
 
 
 # ---- JSON, hostile values, old lakes

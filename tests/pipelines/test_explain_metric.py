@@ -9,15 +9,18 @@ from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from pipelines.catalog import connect
 from pipelines.cli import status_of
 from pipelines.explain_metric import Asked, explain_metric, explaining
+from pipelines.explain_metric_value import worked_out
 from pipelines.run import run
 from pipelines.settings import load_settings
 from schemas.dictionary import EXAMPLE_AS_OF, EXAMPLE_SETTINGS, load_metrics
 from tests.metric_examples import events
+from transforms.quantiles import lower_edges
 
 COMPANY = Path(__file__).parents[2] / "fixtures" / "company"
 METRICS = load_metrics()
@@ -122,6 +125,59 @@ def test_the_text_says_that_the_parts_add_up(lake: str, capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert "the parts below add up to what is published" in text and "DO NOT" not in text
     assert "60 / 2 EUR" in text and "50 / 1 USD" in text
+
+
+def test_a_quantile_is_worked_out_from_its_values(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One value off by a second, and the text would say so: the value itself is compared, not only how many there are."""
+    for metric in ("first_response_minutes_p50", "first_response_minutes_km_p50", "resolution_hours_p90"):
+        found = explain_metric(lake, Asked(metric))
+        [published], [total] = found.published, found.sums
+        assert found.agree and found.values == (published["value"],) != (None,)
+        moved = [{**row, "value": row["value"] + 60} for row in found.contributions]
+        assert worked_out(found.metric, published, total, moved, None) != published["value"]
+        assert status_of(["explain", "--lake", lake, "--metric", metric]) == 0
+        text = capsys.readouterr().out
+        assert f"Worked out   {published['value']:.10g} {found.metric.unit}  of " in text
+        assert "the parts below come to what is published" in text
+
+
+def test_buckets_are_worked_out_as_the_run_did() -> None:
+    """998 and 1,000 lie in one bucket, whose lower edge 997 is told."""
+    metric = METRICS["page_load_ms"]
+    parts = [{"value": value, "is_open": False} for value in (1000, 998, 1000)]
+    row = {"metric": "page_load_ms_p50", "method": "buckets"}
+    assert lower_edges(np.array([998, 1000])).tolist() == [997, 997]
+    assert worked_out(metric, row, {}, parts, None) == 997
+    assert worked_out(metric, {**row, "method": "exact"}, {}, parts, None) == 1000
+
+
+def test_a_lifetime_value_shows_its_churn_and_years(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand in fixtures/company/_expected_numbers.json: churn 4/16 a month, so a third of a year."""
+    found = explain_metric(lake, Asked("clv_simple"))
+    assert found.agree and found.lifespan is not None
+    assert (found.lifespan["churn_metric"], found.lifespan["left"], found.lifespan["could_leave"]) == (
+        "churn_rate",
+        4,
+        16,
+    )
+    assert status_of(["explain", "--lake", lake, "--metric", "clv_simple"]) == 0
+    text = capsys.readouterr().out
+    assert "Churn        churn_rate over all: 4 / 16 = 0.25 a month" in text
+    assert "Years        0.333333  = 1 / (12 x churn), at most 5" in text
+    assert "Worked out   30.37470686 EUR  = 162 / 649.34 days x 365.25 x years" in text
+
+
+def test_who_left_is_named_with_the_event_that_says_so(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the net revenue retention of January ben pays nothing any more: his cancellation ben-12 ended it."""
+    assert status_of(["explain", "--lake", lake, "--metric", "nrr", "--period", "2026-01"]) == 0
+    numerator = capsys.readouterr().out.partition("Numerator:")[2].partition("Denominator:")[0]
+    bens = numerator.partition("  c-ben")[2].partition("\n  c-")[0]
+    assert "  0 EUR" in bens and "cancellation  ben-12" in bens
+
+
+def test_the_time_zone_of_months_is_named(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["explain", "--lake", lake, "--metric", "orders"]) == 0
+    assert ", months of UTC\n" in capsys.readouterr().out
 
 
 def test_a_limit_says_what_it_leaves_out(lake: str, capsys: pytest.CaptureFixture[str]) -> None:

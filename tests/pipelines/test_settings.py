@@ -59,6 +59,7 @@ def test_a_file_is_read_and_the_command_line_goes_before_it(write) -> None:
     assert settings.identity_policy == "last_auth"
     assert settings.friction_parameters == {"slow_page": {"slow_ms": 3000, "share": 0.5}}
     assert isinstance(settings.friction_parameters["slow_page"]["slow_ms"], int)
+    assert load_settings(path).model_dump_json()
     assert settings.shards == 4
 
 
@@ -178,7 +179,17 @@ def test_inactivity_days_are_a_number_or_fitted(write) -> None:
         ('stages = "nowhere.sql"', "nowhere.sql': is not a file that exists", ""),
         ("shards = 65537", "shards = 65537: input should be less than or equal to 65536", ""),
         ('exclude = ""', "exclude = ''", ""),
-        ("friction_parameters = { slow_page = { slow_ms = 'fast' } }", "friction_parameters.slow_page.slow_ms", ""),
+        (
+            "friction_parameters = { slow_page = { slow_ms = 2026-01-01 } }",
+            "friction_parameters.slow_page.slow_ms = 2026-01-01: is not a number, a text, a list of texts or a table of numbers",
+            "parcours friction KIND",
+        ),
+        ("friction_parameters = { a = { b = [1] } }", "friction_parameters.a.b = [1]: is not a number", ""),
+        (
+            "friction_parameters = { a = { b = { c = 'd' } } }",
+            "friction_parameters.a.b = {'c': 'd'}: is not a number",
+            "",
+        ),
         ("friction_parameters = { slow_page = { slow_ms = inf } }", "friction_parameters.slow_page.slow_ms = inf", ""),
         (
             "friction_parameters = { slow_page = { slow_ms = true } }",
@@ -238,6 +249,9 @@ _HOURS = '[business_hours]\nweek = { monday = "09:00-17:00" }\n'
         (f'{_HOURS}timezone = "Mars/Olympus"', "business_hours.timezone = 'Mars/Olympus': is not a time zone", ""),
         (f"{_HOURS}weeks = 1", "business_hours.weeks is not a setting", "Did you mean week?"),
         ("[business_hours]\nweek = 40", "business_hours.week = 40: is not a table of days; write monday = ", ""),
+        ("[business_hours]\nweek = {}", "business_hours.week = {}: has no hours", 'monday = "09:00-17:00"'),
+        ("[business_hours.week]\nmonday = []", "business_hours.week = {'monday': []}: has no hours", 'monday = "09:00-17:00"'),
+        ("conversion_days = 0", "conversion_days = 0: input should be greater than or equal to 1", "window of conversion_rate"),
         ("[business_hours.week]\nmonday = 8", "is not a table of days; write monday = ", ""),
         ("[business_hours.week]\nmonday = [8]", "is not a table of days; write monday = ", ""),
         ('[business_hours.week]\nmonday = "9-17"', "monday: '9-17' is not a span of hours; write it as", ""),

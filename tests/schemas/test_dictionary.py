@@ -1,6 +1,7 @@
 """The dictionary of metrics and friction: whole entries, and a user's own beside the shipped ones.
 
-That each example comes out as it says is held by tests/test_metric_examples.py and tests/transforms/test_find_friction.py.
+That each example comes out as it says is held by tests/test_metric_examples.py and tests/test_friction_examples.py; what a
+parameter may be, by test_parameters.py.
 """
 
 from __future__ import annotations
@@ -15,26 +16,40 @@ import pytest
 
 from schemas import dictionary
 from schemas.dictionary import (
+    AREAS,
     OVER_ALL,
     SHAPES,
+    SHIPPED_FRICTION,
     SHIPPED_METRICS,
     STATISTICS,
-    DictionaryError,
+    ExpectedPoint,
     Result,
     load_friction,
     load_metrics,
 )
+from schemas.entries import DictionaryError
 
-FRICTION = """
+FRICTION = '''
 area = "web"
 description = "Pages."
 source = "Ours."
-example = "One."
 
 [parameters]
 slow_ms = 1000
 share = 0.5
+
+[example]
+text = "Ann's page takes 1001 ms."
+events = """
+event_type | occurred_at          | customer_id | load_ms
+site_visit | 2026-01-05T10:00:00Z | ann         | 1001
 """
+
+[[example.results]]
+started_at = "2026-01-05T10:00:00Z"
+customer = "ann"
+n_events = 1
+'''
 EXAMPLE = """
 [example]
 text = "Two orders, one of them late: 1/2."
@@ -116,7 +131,9 @@ def test_the_shipped_kinds_of_friction() -> None:
     assert {"checkout_abandoned", "slow_page", "slow_first_response"} <= set(kinds)
     for name, kind in kinds.items():
         assert kind.kind == name
-        assert kind.area in ("web", "product", "billing", "support", "journey")
+        assert kind.area in AREAS
+        assert kind.sql.startswith("-- ") and kind.description.endswith(".") and kind.source.endswith((".", ")"))
+        assert kind.example.text.endswith((".", ")"))
         named = set(re.findall(r"\$([a-z_]+)", kind.sql)) - {"as_of"}
         assert named == set(kind.parameters), f"{name}: the parameters are those of its SQL"
 
@@ -176,6 +193,30 @@ def test_a_shipped_metric_without_its_example_does_not_load(
     assert list(load_metrics()) == [file.stem]
 
 
+@pytest.mark.parametrize("file", sorted(SHIPPED_FRICTION.glob("*.toml")), ids=lambda file: file.stem)
+def test_a_shipped_kind_of_friction_without_its_example_does_not_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    text, found, _ = file.read_text().partition("\n[example]\n")
+    assert found
+    (tmp_path / "friction").mkdir()
+    monkeypatch.setattr(dictionary, "_HERE", tmp_path)
+    write(tmp_path / "friction", text, file.stem, file.with_suffix(".sql").read_text())
+    with pytest.raises(DictionaryError, match=rf"{file.name}: the table \[example\] has a text, events, and"):
+        load_friction()
+    write(tmp_path / "friction", text + FRICTION[FRICTION.index("\n[example]") :], file.stem)
+    assert list(load_friction()) == [file.stem]
+
+
+def test_the_points_of_an_example(tmp_path: Path) -> None:
+    write(tmp_path, FRICTION)
+    example = load_friction(tmp_path)["own"].example
+    assert example.results == (ExpectedPoint("2026-01-05T10:00:00Z", customer="ann", n_events=1),)
+    assert example.columns == ("event_type", "occurred_at", "customer_id", "load_ms")
+    write(tmp_path, FRICTION[: FRICTION.index("\n[[")] + "results = []\n")
+    assert load_friction(tmp_path)["own"].example.results == (), "an example may show that there is none"
+
+
 def test_a_metric_of_ones_own_replaces_a_shipped_one(tmp_path: Path) -> None:
     write(tmp_path, METRIC, "aov")
     assert load_metrics(tmp_path)["aov"].unit == "ratio"
@@ -189,12 +230,14 @@ def test_a_kind_of_ones_own_replaces_a_shipped_one_and_takes_the_settings(tmp_pa
 
 
 def test_settings_replace_a_parameter_and_change_nothing_else() -> None:
-    assert load_friction(None, {"slow_page": {"slow_ms": 2500}})["slow_page"].parameters == {"slow_ms": 2500}
-    assert load_friction()["slow_page"].parameters == {"slow_ms": 4000}
+    changed = load_friction(None, {"slow_page": {"slow_ms": 2500}})
+    assert changed["slow_page"].parameters == {"slow_ms": 2500, "ignore_pages": ()}
+    assert load_friction()["slow_page"].parameters == {"slow_ms": 4000, "ignore_pages": ()}
+    assert {**changed, "slow_page": None} == {**load_friction(), "slow_page": None}
 
 
 def test_a_parameter_that_there_is_not_is_named() -> None:
-    with pytest.raises(DictionaryError, match="slow_page has no such parameter; it has slow_ms"):
+    with pytest.raises(DictionaryError, match="slow_page has no such parameter; it has slow_ms, ignore_pages"):
         load_friction(None, {"slow_page": {"share": 0.25}})
     with pytest.raises(DictionaryError, match="no such kind of friction; there are checkout_abandoned"):
         load_friction(None, {"slow_pages": {"slow_ms": 1}})
@@ -286,17 +329,29 @@ def test_a_slip_in_an_example_is_named(tmp_path: Path, old: str, new: str, messa
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('area = "web"', "", "the key 'area' is missing"), ("0.5", '"half"', "parameters are numbers by name"),
-        ("0.5", "true", "parameters are numbers by name"), ("[parameters]", "[parameter]", "unknown key 'parameter'"),
-        ("\n[parameters]\nslow_ms = 1000\nshare = 0.5\n", "parameters = [1]\n", "parameters are numbers by name"),
+        ('area = "web"', "", "the key 'area' is missing"),
+        ('area = "web"', 'area = "shop"', "area is 'shop'; it is one of web, product, billing, support, journey"),
+        ("0.5", "true", "parameters.share is True; it is a number, a text, a list of texts, or a table of numbers"),
+        ("[parameters]", "[parameter]", "unknown key 'parameter'"),
+        ("[parameters]\nslow_ms = 1000\nshare = 0.5\n", "parameters = [1]\n", "parameters is a table [parameters] of names"),
+        ('started_at = "2026-01-05T10:00:00Z"\n', "", "a result of the example is a point: started_at"),
+        ('started_at = "2026-01-05T10:00:00Z"', 'started_at = "2026-01-05"', "a result of the example is a point"),
+        ('started_at = "2026-01-05T10:00:00Z"', "started_at = 2026-01-05T10:00:00Z", "a result of the example is a point"),
+        ("n_events = 1", 'n_events = "1"', "n_events a whole number"),
+        ("n_events = 1", 'known_at = "soon"', "a result of the example is a point"),
+        ("n_events = 1", "minutes_lost = 0.5", "a result of the example is a point"),
+        ("n_events = 1", "events = 1", "a result of the example is a point"),
+        ("[[example.results]]", "[[example.result]]", "the table [example] has a text, events, and [[example.results]]"),
+        ('text = "Ann', 'words = "Ann', "the table [example] has a text"),
+        ("| 1001", "", "has 3 cells under 4"),
     ],
 )  # fmt: skip
 def test_a_slip_in_a_kind_of_friction_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in FRICTION
     file = write(tmp_path, FRICTION.replace(old, new))
-    with pytest.raises(DictionaryError, match=message) as error:
+    with pytest.raises(DictionaryError) as error:
         load_friction(tmp_path)
-    assert str(error.value).startswith(str(file))
+    assert str(error.value).startswith(f"{file}: ") and message in str(error.value)
 
 
 @pytest.mark.parametrize(("load", "text"), [(load_metrics, METRIC), (load_friction, FRICTION)])

@@ -32,6 +32,8 @@ RELIED_ON = {
     "subscription_periods": "subscription_id source customer_key period_no started_at ended_at plan mrr currency",
     "cohorts": "kind cohort_month months_since cohort_size active retention survival status",
     "service_loyalty": "exposure outcome n difference spearman p_value q_value claim",
+    "funnels": "funnel counted segment segment_value step_no step entered reached went_on dropped open converted conversion "
+    "step_conversion step_median_s step_p90_s entry_median_s entry_p90_s status",
     "model_parameters": "model parameter value standard_error log_likelihood reason",
     "friction_points": "friction_id customer_key area kind subject stage started_at ended_at known_at n_events event_ids "
     "minutes_lost next_outcome",
@@ -44,6 +46,9 @@ RELIED_ON = {
     "identity_decisions": "kind identifier decision reason n_customers",
     "quarantine": "run_id source file raw event_id event_type errors",
     "stage_transitions": "from_stage to_stage",
+    "stage_durations": "stage segment segment_value entries left open_now median_s p90_s share_of_time",
+    "journey_paths": "path_kind rank path paths customers converted not_converted conversion_share revenue",
+    "channel_credit": "model channel currency conversions revenue",
     "runs": "run_id started_at as_of records_in events_in touchpoints duplicates quarantined after_as_of status",
     "audit_results": "run_id expectation table_name column_name severity success observed",
     "run_measures": "run_id measure value",

@@ -235,6 +235,57 @@ def test_nine_paths(attribution: duckdb.DuckDBPyConnection, expected: Callable[[
     }
 
 
+def test_nine_paths_as_published(
+    attribution: duckdb.DuckDBPyConnection, expected: Callable[[str], list[dict[str, str]]]
+) -> None:
+    """journey_paths says what the peer's path summary says, without any SQL but a select."""
+    found = attribution.sql("""
+        select path, converted, not_converted, revenue, customers
+        from journey_paths where path_kind = 'channel' order by rank
+    """).fetchall()
+    assert {(path, yes, no, float(revenue)) for path, yes, no, revenue, _ in found} == {
+        (r["transformed_path"], int(r["conversions"]), int(r["non_conversions"]), float(r["revenue"] or 0))
+        for r in expected("path_summary")
+    }
+    assert len(found) == 9, "and no row (other)"
+    assert found[0] == ("Direct", 3, 25, Decimal("94.42"), 28)
+    assert found[1] == ("Organic_Search", 1, 26, Decimal("66.5"), 27)
+
+
+def test_last_touch_as_published(
+    attribution: duckdb.DuckDBPyConnection, expected: Callable[[str], list[dict[str, str]]]
+) -> None:
+    """Channels that the peer credits with nothing are those that touched no conversion: they have no row."""
+    found = attribution.sql(
+        "select channel, conversions, revenue from channel_credit where model = 'last_touch'"
+    ).fetchall()
+    assert {(channel, float(n), float(revenue)) for channel, n, revenue in found} == {
+        (r["CHANNEL"], float(r["CONVERSIONS"]), round(float(r["REVENUE"]), 2))
+        for r in expected("channel_attribution")
+        if r["ATTRIBUTION_TYPE"] == "last_touch" and float(r["CONVERSIONS"])
+    }
+    assert set(found) == {
+        ("Direct", 4, Decimal("234.42")), ("Organic_Search", 1, Decimal("66.5")), ("Video", 1, Decimal("200")),
+    }  # fmt: skip
+
+
+def test_the_other_models_by_hand(attribution: duckdb.DuckDBPyConnection) -> None:
+    """Only the order of 140.00 was touched by two channels: Organic_Search twice, then Direct."""
+    found = attribution.sql("select model, channel, conversions, revenue from channel_credit").fetchall()
+    told = {(model, channel): (n, revenue) for model, channel, n, revenue in found}
+    assert told["first_touch", "Direct"] == (3, Decimal("94.42"))
+    assert told["first_touch", "Organic_Search"] == (2, Decimal("206.5"))
+    assert told["linear", "Direct"] == (Decimal("3.333333"), Decimal("141.0867"))  # 94.42 + 140 / 3
+    assert told["linear", "Organic_Search"] == (Decimal("1.666667"), Decimal("159.8333"))
+    assert told["position", "Direct"] == (Decimal("3.4"), Decimal("150.42"))  # 94.42 + 0.4 x 140
+    assert told["position", "Organic_Search"] == (Decimal("1.6"), Decimal("150.5"))  # 40 % and 20 %
+    assert all(told[model, "Video"] == (1, 200) for model in ("first_touch", "last_touch", "linear", "position"))
+    sums = attribution.sql(
+        "select distinct sum(conversions), sum(revenue) from channel_credit group by model"
+    ).fetchall()
+    assert sums == [(6, Decimal("500.92"))]
+
+
 # ---- the peer's data: who a visitor is -------------------------------------------------------------------------------
 
 

@@ -103,7 +103,11 @@ class Steps:
         return build_entities(self.stitch(rows), EntityRules(moment(as_of)), self.connection)
 
     def stages(
-        self, rows: Iterable[Row], as_of: str | datetime.datetime, inactivity_days: int = 90, sql: str | None = None
+        self,
+        rows: Iterable[Row],
+        as_of: str | datetime.datetime,
+        inactivity_days: int | None = 90,
+        sql: str | None = None,
     ) -> ShardTables:
         rules = StageRules(sql or duck.read_sql("assign_stages"), moment(as_of), inactivity_days)
         return assign_stages(self.entities(rows, as_of), rules, self.connection)
@@ -116,7 +120,7 @@ class Steps:
 
     def friction(
         self, rows: Iterable[Row], as_of: str | datetime.datetime, kinds: Sequence[str] | None = None,
-        parameters: Mapping[str, Mapping[str, int | float]] | None = None, timezone: str = "UTC",
+        parameters: Mapping[str, Mapping[str, Any]] | None = None, timezone: str = "UTC",
     ) -> ShardTables:  # fmt: skip
         wanted = [k for k in load_friction(parameters=parameters).values() if kinds is None or k.kind in kinds]
         rules = FrictionRules(tuple(wanted), moment(as_of))

@@ -238,15 +238,59 @@ def test_who_is_not_known_does_not_lapse(steps: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(("ends_after", "lapses"), [(INACTIVITY, True), (INACTIVITY + MICROSECOND, False)])
-def test_with_an_active_subscription_nobody_lapses(steps: Any, ends_after: datetime.timedelta, lapses: bool) -> None:
+@pytest.mark.parametrize("ends_after", [INACTIVITY, INACTIVITY + MICROSECOND, INACTIVITY + DAY])
+def test_whose_days_are_over_under_a_subscription_lapses_when_it_ends(
+    steps: Any, ends_after: datetime.timedelta
+) -> None:
     rows = [
         {"type": "purchase", "at": START},
         {"type": "subscription_started", "at": START, "subscription_id": "s"},
         {"type": "cancellation", "at": START + ends_after, "subscription_id": "s"},
     ]
-    reasons = steps.stages(rows, START + 2 * INACTIVITY)["lapses"]["reason"].to_pylist()
-    assert reasons == (["lapsed"] if lapses else [])
+    assert moments(steps, rows, START + 2 * INACTIVITY) == [("lapsed", START + ends_after)]
+    assert moments(steps, rows[:2], START + 2 * INACTIVITY) == [], "with an active subscription nobody lapses"
+    again = {"type": "purchase", "at": START + ends_after - DAY}
+    assert moments(steps, [*rows, again], START + INACTIVITY + DAY) == [], "nor who has ordered before it ended"
+
+
+def test_a_lapse_looks_at_all_subscriptions_and_at_their_gaps(steps: Any) -> None:
+    """The days are over on day 90. A subscription that starts anew under its own id was not there in between."""
+
+    def started(day: int, name: str = "s") -> Row:
+        return {"type": "subscription_started", "at": START + day * DAY, "subscription_id": name}
+
+    def ended(day: int, name: str = "s") -> Row:
+        return {"type": "cancellation", "at": START + day * DAY, "subscription_id": name}
+
+    def lapsed(*rows: Row) -> list[int]:
+        found = moments(steps, [{"type": "purchase", "at": START}, *rows], START + 200 * DAY)
+        return [(at - START).days for kind, at in found if kind == "lapsed"]
+
+    assert lapsed(started(1), ended(50), started(100)) == [90], "in the gap"
+    assert lapsed(started(1), ended(50), started(100), ended(120)) == [90], "and once"
+    assert lapsed(started(1), ended(95), started(100)) == [95]
+    assert lapsed(started(1), ended(95), started(95), ended(110)) == [110], "one goes on at once"
+    assert lapsed(started(1), started(80, "t"), ended(95), ended(130, "t")) == [130], "the last of two"
+    assert lapsed(started(1), started(80, "t"), ended(95, "t"), ended(130)) == [130]
+    assert lapsed(started(90), ended(91)) == [91], "from the very moment on"
+    assert lapsed(started(1), ended(89), started(91), ended(92)) == [90]
+
+
+def moments(steps: Any, rows: list[Row], as_of: Any, **options: Any) -> list[tuple[str, datetime.datetime]]:
+    """Kind and time of the moments without an event."""
+    found = steps.stages(rows, as_of, **options)["lapses"].to_pylist()
+    return [(row["kind"], row["happened_at"]) for row in found]
+
+
+def test_every_term_that_ran_out_is_a_moment(steps: Any) -> None:
+    """Also of one that begins again later: the customer was gone in between."""
+    fixed = {"type": "subscription_started", "subscription_id": "s", "auto_renews": False}
+    rows = [{**fixed, "at": "2026-01-08"}, {**fixed, "at": "2026-05-08"}]
+    assert [str(at.date()) for _, at in moments(steps, rows, "2026-12-31")] == ["2026-02-08", "2026-06-08"]
+
+
+def test_where_nobody_knows_the_days_nobody_lapses(steps: Any) -> None:
+    assert moments(steps, [{"type": "purchase", "at": START}], START + 20 * INACTIVITY, inactivity_days=None) == []
 
 
 def test_a_term_unrenewed_for_seven_days_churns_at_its_own_end(steps: Any) -> None:

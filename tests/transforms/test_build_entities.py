@@ -388,8 +388,12 @@ def test_at_one_moment_the_order_of_events_decides(steps: Any) -> None:
     assert only(subscriptions(steps, *begun_last))["status"] == "active"
 
 
-def test_an_end_that_another_customers_event_says_churns_the_owner(steps: Any) -> None:
-    """Ann started it; the cancellation came under bob's name. On ann's own timeline no event says that she left."""
+@pytest.mark.parametrize("reason", ["price", "lapsed"])
+def test_an_end_that_another_customers_event_says_churns_the_owner(steps: Any, reason: str) -> None:
+    """Ann started it; the cancellation came under bob's name. On ann's own timeline no event says that she left.
+
+    Whatever reason is given, it is no lapse.
+    """
     started = {
         "at": "2026-01-05",
         "type": "subscription_started",
@@ -398,14 +402,16 @@ def test_an_end_that_another_customers_event_says_churns_the_owner(steps: Any) -
         "event_id": "a",
     }
     cancelled = {"at": "2026-01-20", "type": "cancellation", "subscription_id": "s", "who": "bob", "owner_key": "ann",
-                 "event_id": "b", "reason": "price"}  # fmt: skip
+                 "event_id": "b", "reason": reason}  # fmt: skip
     shard = of_shard(steps, [started, cancelled], [cancelled])
     row = only(shard["subscriptions"].to_pylist())
     assert (row["customer_key"], row["status"], row["ended_at"]) == ("ann", "cancelled", utc(2026, 1, 20))
     rules = StageRules(duck.read_sql("assign_stages"), utc(2026, 12, 31), 90)
     shard = assign_stages(shard, rules, steps.connection)
-    moments = [(row["happened_at"], row["reason"]) for row in shard["lapses"].to_pylist()]
-    assert moments == [(utc(2026, 1, 20), "price")]
+    moments = [(row["happened_at"], row["kind"], row["reason"]) for row in shard["lapses"].to_pylist()]
+    assert moments == [(utc(2026, 1, 20), "ended_elsewhere", reason)]
+    [period] = [row for row in shard["subscription_periods"].to_pylist() if row["customer_key"] == "ann"]
+    assert (period["is_ended_elsewhere"], period["end_event_id"]) == (True, "b")
     stages = [(r["customer_key"], r["stage"], r["entered_at"]) for r in shard["journey_stages"].to_pylist()]
     assert ("ann", "churned", utc(2026, 1, 20)) in stages
 

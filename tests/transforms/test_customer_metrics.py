@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.lifespan import LifetimeRules
 from transforms.lifetime_value import Gathered
 from transforms.measure import FITTED_ON, MERGED_OF, measure, merge, partials_of, value
-from transforms.merge_metrics import LifetimeRules
 
 Row = dict[str, Any]
 Month = datetime.date | None
@@ -380,6 +380,24 @@ def test_subscribers_churn_tells_the_lifespan_where_there_are_any(steps: Any) ->
     assert found.row()["value"] == pytest.approx(10 / days * 365.25 * 2 / 12)
 
 
+def test_who_never_had_a_plan_stays_by_their_own_lapses(steps: Any) -> None:
+    """A shop with both: ann and dan only buy, and dan lapses on 15 May; bob and cid subscribe, and bob leaves in February.
+
+    Over all it is the subscribers' churn: of 2 + 1 + 1 + 1 + 1 chances from February to June one, so 6 months. Those without
+    a plan could lapse 2 + 2 + 2 + 1 times from March to June: 7 months. 30.00 in 119 days of each.
+    """
+    rows = [buys("2026-02-14", "dan"), buys("2026-02-14"), buys("2026-05-14"), visits("2026-01-20")]
+    rows += [subscribes("2026-01-20", who, who, plan="pro") for who in ("bob", "cid")] + [
+        cancels("2026-02-05", "bob", "bob")
+    ]
+    found = steps.metrics(rows, "2026-06-13", "churn_rate", "churn_rate_lapsed", "clv_simple", segments={})
+    by_plan = {row["segment_value"]: row for row in found if (row["metric"], row["segment"]) == ("clv_simple", "plan")}
+    money = 30 / (2 * 119) * 365.25
+    everyone = told([row for row in found if row["segment"] == "all"], "clv_simple", "EUR")[None]
+    assert everyone["value"] == pytest.approx(money * 6 / 12)
+    assert by_plan["(none)"]["value"] == pytest.approx(money * 7 / 12)
+
+
 def test_nobody_could_leave_yet_and_nobody_was_observed(steps: Any) -> None:
     assert Lifetime(steps, [buys("2026-01-05"), buys("2026-01-06")], "2026-01-31").row()["value"] is None
     just_now = Lifetime(steps, [buys("2025-12-01", "anon:c"), buys("2026-01-05")], "2026-01-05").row()
@@ -489,6 +507,21 @@ def test_an_entry_counts_once_it_is_30_days_old_even_if_it_converted_at_once(
 ) -> None:
     found = steps.metrics([visits("2026-01-01 10:00"), buys("2026-01-02")], as_of, "conversion_rate")
     assert converted(found, "consideration")[None] == expected
+
+
+def test_the_settings_can_give_another_window(steps: Any) -> None:
+    """Of 2 days: who buys after 2 days goes on, who takes a moment longer does not, and who came yesterday is too young."""
+    rows = [visits("2026-01-01 10:00", "in time"), buys("2026-01-03 10:00", "in time")]
+    rows += [
+        visits("2026-02-01 10:00", "late"),
+        buys("2026-02-03 10:00:00.000001", "late"),
+        visits("2026-02-09", "young"),
+    ]
+    rules = dataclasses.replace(steps.rules("2026-02-10", "conversion_rate"), conversion_days=2)
+    partials = partials_of(measure(steps.customers(rows, "2026-02-10"), rules, steps.connection))
+    merged = merge({name: [partials[name]] for name in MERGED_OF}, rules, steps.tables)["lifecycle_metrics"]
+    found = converted(merged.to_pylist(), "consideration")
+    assert found == {JANUARY: (1, 1, "final"), FEBRUARY: (0, 1, "provisional"), None: (1, 2, "provisional")}
 
 
 def test_any_later_step_counts_and_an_earlier_or_the_same_one_does_not(steps: Any) -> None:

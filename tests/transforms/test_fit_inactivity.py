@@ -10,8 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipelines.cli import status_of
 from pipelines.run import run
 from pipelines.settings import load_settings
+from pipelines.summary import render
 from tests.lake_tables import read_tables
 from transforms.fit_inactivity import GAPS, fit_inactivity, order_gaps
 
@@ -91,3 +93,30 @@ def test_a_run_that_fits_lapses_buyers_by_it(days_apart: int, tmp_path: Path) ->
     assert (row["parameter"], row["value"], row["n"]) == ("inactivity_days", days_apart, 40)
     churned = {row["customer_key"] for row in tables["customers"].to_pylist() if row["churned_at"] is not None}
     assert churned == {"c0", "c1"}
+
+
+def test_where_nothing_is_fitted_no_lapse_is_told_and_the_reason_stands_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three buyers are too few. Nobody knows who has lapsed: that is no churn of 0, and no longest lifespan."""
+    with (tmp_path / "events.jsonl").open("w") as out:
+        for who in range(3):
+            event = {"event_id": f"e{who}", "event_type": "purchase", "occurred_at": "2026-01-10T10:00:00Z",
+                     "order_id": f"o{who}", "customer_id": f"c{who}", "amount": 10, "currency": "EUR"}  # fmt: skip
+            out.write(json.dumps(event) + "\n")
+    (tmp_path / "settings.toml").write_text('inactivity_days = "fit"\n')
+    settings = load_settings(str(tmp_path / "settings.toml"), as_of=AS_OF)
+    lake = str(tmp_path / "lake")
+    result = run([str(tmp_path / "events.jsonl")], lake, settings)
+    assert 'inactivity_days = "fit" found no days (fewer than 30 buyers)' in render(result)
+    tables = read_tables(tmp_path / "lake")
+    [row] = [row for row in tables["model_parameters"].to_pylist() if row["model"] == "inactivity"]
+    assert (row["converged"], row["reason"], row["n"]) == (False, "fewer than 30 buyers", 3)
+    assert {row["has_lapsed"] for row in tables["customer_months"].to_pylist()} == {None}
+    for name in ("churn_rate_lapsed", "clv_simple"):
+        told = [row for row in tables["lifecycle_metrics"].to_pylist() if row["metric"] == name]
+        assert told and {row["value"] for row in told} == {None}
+        assert status_of(["explain", "--lake", lake, "--metric", name]) == 0
+        text = capsys.readouterr().out
+        assert 'No value     inactivity_days = "fit" found no days: fewer than 30 buyers' in text
+        assert "DO NOT ADD UP" not in text

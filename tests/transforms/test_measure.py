@@ -10,13 +10,12 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.dictionary import load_metrics
-from transforms.measure import MERGED, MERGED_OF, TRANSITIONS, merge, merge_transitions
+from transforms.measure import MERGED, MERGED_OF, merge
 
 Row = dict[str, Any]
 JANUARY, FEBRUARY, MARCH, APRIL = (datetime.date(2026, n, 1) for n in range(1, 5))
@@ -258,6 +257,7 @@ def test_no_touchpoint_at_all(steps: Any) -> None:
     assert {r["metric"]: r["value"] for r in rows}["nps"] is None
     assert {r["metric"]: r["value"] for r in rows}["orders"] == 0
     assert found["cohorts"].num_rows == found["stage_transitions"].num_rows == 0
+    assert found["stage_durations"].num_rows == found["channel_credit"].num_rows == 0
     assert set(found["service_loyalty"]["n"].to_pylist()) == {0}
     for name in MERGED:
         assert found[name].schema.equals(steps.tables[name].schema)
@@ -355,20 +355,3 @@ def test_no_cut_into_shards_shows(steps: Any, rows: list[Row]) -> None:
     cut = steps.merged(rows, AS_OF, *names, segments={"country": "country"}, shards=3)
     for name in MERGED:
         assert cut[name].to_pylist() == whole[name].to_pylist(), name
-
-
-def test_transitions_add_up_over_shards(steps: Any) -> None:
-    def part(*rows: tuple[str, str, int, int, int | None]) -> pa.Table:
-        return pa.Table.from_pylist([dict(zip(TRANSITIONS.names, row, strict=True)) for row in rows], TRANSITIONS)
-
-    parts = [
-        part(("purchase", "loyalty", 2, 1, 10), ("loyalty", "(open)", 1, 1, None)),
-        part(("purchase", "loyalty", 1, 1, 11), ("(start)", "purchase", 1, 1, None)),
-    ]
-    table = steps.tables["stage_transitions"]
-    found = merge_transitions(parts, table)
-    assert merge_transitions(parts[::-1], table).equals(found)
-    assert [tuple(row.values()) for row in found.to_pylist()] == [
-        ("(start)", "purchase", 1, 1, None, None), ("loyalty", "(open)", 1, 1, None, None),
-        ("purchase", "loyalty", 3, 2, 21, 7.0),
-    ]  # fmt: skip

@@ -15,14 +15,16 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.dictionary import Example, Metric
-from transforms.merge_metrics import EVERYONE, LifetimeRules, all_months, expected_years, merge_metrics
+from transforms.lifespan import LifetimeRules
+from transforms.merge_metrics import EVERYONE, all_months, expected_years, merge_metrics
 from transforms.metric_inputs import Calendar
-from transforms.partial_metrics import SUMS, VALUES, partial_metrics, to_buckets
+from transforms.partial_metrics import SUMS, VALUES, add_values, partial_metrics, to_buckets
 from transforms.quantiles import EXACT_VALUES
 from transforms.time_zones import Months
 
@@ -487,13 +489,13 @@ def test_buckets_are_the_same_for_any_split(merged: Merge, cuts: list[int]) -> N
     whole = merged(TIMES, values=[many(everything)])
     parts = [many(part) for part in np.split(everything, cuts)]
     # A shard that has too many values by itself sends buckets; the others send values.
-    sent = [to_buckets(part) if part["count"].to_numpy().sum() > EXACT_VALUES else part for part in parts]
+    sent = [to_buckets(part, {False}) if part["count"].to_numpy().sum() > EXACT_VALUES else part for part in parts]
     assert merged(TIMES, values=sent[::-1]) == whole
 
 
 def test_who_waits_stays_apart_in_buckets(merged: Merge) -> None:
     waits = values({"value": 10**9, "is_open": True, "count": 3, "pending": 3})
-    found = merged(TIMES, values=[many(sample(EXACT_VALUES + 1)), to_buckets(waits)])
+    found = merged(TIMES, values=[many(sample(EXACT_VALUES + 1)), to_buckets(waits, {True})])
     assert statistic(found, "p50", "status")[0] == "provisional"
     assert (statistic(found, "p50", "n")[0], statistic(found, "km_p50", "n")[0]) == (EXACT_VALUES + 1, EXACT_VALUES + 4)
 
@@ -519,3 +521,27 @@ def test_no_cut_of_many_values_shows(
     assert statistic(whole, "p50", "method")[0] == method
     for cut in cuts:
         assert merged(TIMES, values=[shard(0, cut), shard(cut, tickets)]) == whole, cut
+
+
+def test_many_waits_go_into_buckets_and_few_values_stay_exact(
+    merged: Merge, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """26,250 of 210,000 tickets are answered. No row a ticket leaves a shard for the others, which no quantile counts."""
+
+    def shard(first: int, end: int) -> pa.Table:
+        sql = f"""select n as customer_no, date '2026-01-01' as month, 1000 + n as value, n % 8 != 0 as is_open
+            from range({first}, {end}) as r (n)"""
+        return partial_metrics([metric("distribution", statistics=("p50",), sql=sql)], (), connection, {})["values"]
+
+    sent = shard(0, 210_000)
+    assert sent.filter(pc.field("is_open")).num_rows < 2_000
+    assert sent.filter(~pc.field("is_open")).num_rows == 26_250
+    whole = merged(TIMES, values=[sent])
+    assert [statistic(whole, name, "method")[0] for name in ("mean", "p50", "p90", "km_p50")] == [
+        "exact", "exact", "exact", "buckets",
+    ]  # fmt: skip
+    assert statistic(whole, "p50")[0] == (1000 + (210_000 - 8) / 2) / 60
+    for cut in (1, 105_000, 160_000):
+        assert merged(TIMES, values=[shard(0, cut), shard(cut, 210_000)]) == whole, cut
+    added = add_values([shard(at, at + 70_000) for at in (0, 70_000, 140_000)])
+    assert added.filter(pc.field("is_open")).num_rows < 2_000, "nor does one gather on the one who adds up"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.metric_inputs import Calendar
 from transforms.time_zones import Months, micros, next_month
 
 ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Pacific/Apia", "Asia/Kathmandu", "America/Sao_Paulo"]
@@ -52,6 +53,24 @@ def test_a_month_begins_at_its_local_midnight(zone: str, day: datetime.date, utc
     assert months.begins(day) == begins
     before = (day - datetime.timedelta(days=1)).replace(day=1)
     assert months.of(np.array([begins - 1, begins])).to_pylist() == [before, day]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
+def test_december_9999_is_the_last_month_everywhere(zone: str) -> None:
+    """Its end may be January 10000 on the wall of Kiritimati, which Python cannot say."""
+    low, high = (
+        datetime.datetime(9999, 11, 5, tzinfo=datetime.UTC),
+        datetime.datetime.max.replace(tzinfo=datetime.UTC),
+    )
+    november, december = datetime.date(9999, 11, 1), datetime.date(9999, 12, 1)
+    days, begins = Months(zone).between(low, high)
+    assert days == [november, december] and begins == sorted(begins)
+    moments = np.array([micros(low), micros(high)])
+    assert Months(zone).of(moments).to_pylist() == days
+    assert Months(zone).local_day(high) >= datetime.date(9999, 12, 31)
+    calendar = Calendar(Months(zone), high)
+    assert calendar.table(november)["month"].to_pylist() == days
+    assert [calendar.is_over(day) for day in days] == [True, False]
 
 
 def test_a_column_keeps_its_nulls(microseconds: Any) -> None:

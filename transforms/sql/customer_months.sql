@@ -1,6 +1,6 @@
 -- The state of every known customer at each month's end. Input: customers, first_seen, journey_stages, tickets,
--- subscription_periods, lapses, friction_points, activity, money, purchases, months. Grain: one customer and month, from the
--- month first seen to that of as-of, in order.
+-- subscription_periods, lapses, inactivity, friction_points, activity, money, purchases, months. Grain: one customer and month,
+-- from the month first seen to that of as-of, in order.
 -- months: month, month_no, edge. What holds at a month's end holds just before its edge: what begins at the edge belongs
 -- to the next month, and so does the end of what ends at it. In the month of as-of the edge lies just behind as-of.
 with grid as (
@@ -62,7 +62,7 @@ last_orders as (
 last_lapses as (
     select customer_no, month, max(happened_at) as last_lapse_at
     from lapses
-    where reason = 'lapsed'
+    where kind = 'lapsed'
     group by customer_no, month
 ),
 open_tickets as (
@@ -114,8 +114,8 @@ select
     case when len(mrr_by_currency) = 1 then mrr_by_currency[1].amount when len(mrr_by_currency) = 0 then 0 end as mrr,
     mrr_by_currency,
     last_order_at is not null as is_buyer,
-    -- a lapse after the last order
-    coalesce(last_lapse_at > last_order_at, false) as has_lapsed,
+    -- a lapse after the last order; where no days could be fitted nobody knows
+    case when (select days from inactivity) is not null then coalesce(last_lapse_at > last_order_at, false) end as has_lapsed,
     orders,
     case when len(revenue_by_currency) = 1 then revenue_by_currency[1].amount when len(revenue_by_currency) = 0 then 0 end
         as revenue,

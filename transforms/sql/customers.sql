@@ -30,15 +30,16 @@ planned as (
 current as (select customer_no, stage, entered_at from journey_stages where is_open),
 -- Why a customer is churned: the event or the moment that put it there.
 churn_events as (
-    select customer_no, occurred_at as happened_at, reason
+    select customer_no, occurred_at as happened_at, 0 as place, reason
     from touchpoints
     where event_type in ('cancellation', 'account_closed', 'renewal') and stage = 'churned'
     union all
-    select customer_no, happened_at, reason from lapses
+    -- a buyer may lapse with the subscription's end: the end is what happened
+    select customer_no, happened_at, if(kind = 'lapsed', 2, 1), reason from lapses
 ),
 reasons as (
     -- of the moment that put the customer there, and of no later one: arg_min alone would pass by a null
-    select c.customer_no, nullif(arg_min(coalesce(e.reason, ''), (e.happened_at, coalesce(e.reason, ''))), '') as reason
+    select c.customer_no, nullif(arg_min(coalesce(e.reason, ''), (e.happened_at, e.place, coalesce(e.reason, ''))), '') as reason
     from current as c
     join churn_events as e on c.customer_no = e.customer_no and e.happened_at >= c.entered_at
     where c.stage = 'churned'
@@ -52,6 +53,7 @@ select
     s.first_channel,
     p.plan,
     c.stage as current_stage,
+    c.entered_at as stage_entered_at,
     s.touchpoints,
     coalesce(se.n, 0) as sessions,
     coalesce(j.n, 0) as journeys,
