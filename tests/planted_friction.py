@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.dictionary import load_friction
-
 HOUR, DAY = 3600.0, 86_400.0
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 AS_OF = "2026-09-30T00:00:00Z"
@@ -38,29 +36,6 @@ BUG = ("slow_page", BUG_PAGE, "consideration")
 PROVIDER_FAILS = ("payment_failed", PROVIDER, "service")
 TEAM_IS_SLOW = ("slow_first_response", SLOW_TEAM, "service")
 PLANTED = (BUG, PROVIDER_FAILS, TEAM_IS_SLOW)
-
-#: The kind for failed payments that the company brings where none is shipped.
-PAYMENT_FAILED_SQL = """\
--- Failed payments. Input: touchpoints. Grain: one failed payment.
-select
-    customer_no,
-    seq,
-    provider as subject,
-    occurred_at as started_at,
-    occurred_at as ended_at,
-    occurred_at as known_at,
-    1 as n_events,
-    [event_id] as event_ids,
-    null::decimal(18, 4) as minutes_lost
-from touchpoints
-where event_type = 'payment_failed'
-"""
-PAYMENT_FAILED_TOML = """\
-area = "billing"
-description = "A payment that failed."
-source = "The company's own."
-example = "A card is declined at 10:00: one point on its provider."
-"""
 
 
 @dataclass
@@ -196,8 +171,8 @@ def moment(at: float) -> datetime.datetime:
 
 
 def write(folder: Path, made: Company) -> None:
-    """The events as a run reads them, the kind of friction, and the truth."""
-    (folder / "friction").mkdir(parents=True, exist_ok=True)
+    """The events as a run reads them, and the truth."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "events.jsonl").open("w", encoding="utf-8") as file:
         for event in made.events:
             row = {key: value for key, value in event.items() if key != "at"}
@@ -211,14 +186,6 @@ def write(folder: Path, made: Company) -> None:
             indent=1,
         )
     )
-    if settings():
-        (folder / "friction" / "payment_failed.sql").write_text(PAYMENT_FAILED_SQL, encoding="utf-8")
-        (folder / "friction" / "payment_failed.toml").write_text(PAYMENT_FAILED_TOML, encoding="utf-8")
-
-
-def settings() -> str:
-    """What a run needs to know: the folder of the company's own kind, as long as none for failed payments is shipped."""
-    return "" if "payment_failed" in load_friction() else 'friction = "friction"\n'
 
 
 def main(arguments: Sequence[str]) -> None:

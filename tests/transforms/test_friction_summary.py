@@ -32,6 +32,7 @@ from transforms.friction_summary import (
     risk_difference,
     without_difference,
 )
+from transforms.summarise_customers import CustomerRules, summarise_customers
 
 Row = dict[str, Any]
 AS_OF = datetime.datetime(2026, 12, 31, tzinfo=datetime.UTC)
@@ -138,8 +139,14 @@ def summarise(steps: Any, shards: Sequence[ShardTables], rules: CostRules) -> pa
     return friction_summary.friction_summary(found, comparison, rules, steps.tables["friction_summary"])
 
 
+def shard_of(steps: Any, rows: list[Row], as_of: datetime.datetime = AS_OF) -> ShardTables:
+    """One shard whose only friction is slow pages and late answers: a row of the summary is then what the test is about."""
+    found = steps.friction(rows, as_of, ("slow_page", "slow_first_response"))
+    return summarise_customers(found, CustomerRules(as_of), steps.connection)
+
+
 def costs(steps: Any, rows: list[Row], as_of: datetime.datetime = AS_OF, **others: Any) -> list[Row]:
-    return summarise(steps, [steps.customers(rows, as_of)], rules_of(as_of, **others)).to_pylist()
+    return summarise(steps, [shard_of(steps, rows, as_of)], rules_of(as_of, **others)).to_pylist()
 
 
 def visit(who: str, at: Any, load_ms: float = 300, url: str = "/p", page_kind: str = "product") -> Row:
@@ -151,7 +158,7 @@ def order(who: str, at: Any, amount: str = "20", **fields: Any) -> Row:
 
 
 def random_world(seed: int, customers: int = 70) -> list[Row]:
-    """Customers who do anything, at any pace, in any order; their friction is slow pages, late answers and carts left."""
+    """Customers who do anything, at any pace, in any order; their friction is of every kind."""
     chance = random.Random(seed)
     rows: list[Row] = []
     for number in range(customers):

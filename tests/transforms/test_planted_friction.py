@@ -30,10 +30,8 @@ Cell = tuple[str, str, str]
 
 
 def kinds() -> tuple[Friction, ...]:
-    """The three that are planted; failed payments are a kind of the company's own as long as none is shipped."""
-    own = Friction("payment_failed", "billing", "-", "-", "-", planted_friction.PAYMENT_FAILED_SQL, "-")
-    known = {"payment_failed": own} | load_friction()
-    return tuple(known[kind] for kind, _, _ in PLANTED)
+    """The three that are planted."""
+    return tuple(load_friction()[kind] for kind, _, _ in PLANTED)
 
 
 def summary(steps: Any, made: Company) -> dict[Cell, Row]:
@@ -134,7 +132,7 @@ def test_the_real_command_finds_it(steps: Any, tmp_path: Path) -> None:
     made = company(3)
     planted_friction.write(tmp_path, made)
     lake = str(tmp_path / "lake")
-    (tmp_path / "settings.toml").write_text("shards = 3\n" + planted_friction.settings())
+    (tmp_path / "settings.toml").write_text("shards = 3\n")
     arguments = ["run", "--input", str(tmp_path / "events.jsonl"), "--output", lake, "--as-of", AS_OF]
     done = run_command([*arguments, "--settings", str(tmp_path / "settings.toml")], tmp_path, 1800)
     assert done.status == 0, done.err
