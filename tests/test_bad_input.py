@@ -438,7 +438,7 @@ def a_friction_kind_that_fails_on_a_value(folder: Path) -> list[str]:
     (folder / "friction").mkdir()
     for ending in ("toml", "sql"):
         text = (shipped / f"slow_page.{ending}").read_text().replace("slow_page", "rage")
-        given(folder, f"friction/rage.{ending}", text.replace("load_ms", "customer_id::int"))
+        given(folder, f"friction/rage.{ending}", text.replace("and load_ms", "and customer_id::int"))
     return given_visit(folder, 'friction = "friction"\n')
 
 
