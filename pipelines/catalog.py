@@ -38,7 +38,9 @@ def write_catalog(lake: Lake, manifest: Manifest) -> None:
         path = Path(temporary, "catalog.duckdb")
         try:
             with duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION}) as con:
+                con.execute("begin")  # one write to the disk, and not one for each of hundreds of comments
                 _fill(con, lake, manifest, live=True)
+                con.execute("commit")
                 con.execute("checkpoint")
         except duckdb.Error as error:
             reason = " ".join(str(error).partition("\n")[0].split())

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import journeys, run_states
 from pipelines.audit import Audit, Auditor, refusal
+from pipelines.beam_options import BeamOptions
 from pipelines.catalog import write_catalog
 from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
@@ -346,7 +346,7 @@ def _shards(files: Sequence[InputFile], events_per_shard: int) -> int:
 
 def _execute(graph: Any, plan: journeys.Plan, beam_args: Sequence[str], settings: Settings) -> None:
     """Run a graph to its end. Files that the user can mend leave the pipeline as data; of exceptions, see below."""
-    options = PipelineOptions(list(beam_args) or ["--runner=FnApiRunner"], save_main_session=False)
+    options = BeamOptions(list(beam_args) or ["--runner=FnApiRunner"], save_main_session=False)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it logs what it then raises
     pipeline = beam.Pipeline(options=options)
