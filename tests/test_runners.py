@@ -180,7 +180,7 @@ def test_every_shuffle_of_tables_has_their_coder(inputs: Path, tmp_path: Path) -
             found[transform.unique_name] = coder.value_coder() if coder.is_kv_coder() else coder
     tables = {name: value for name, value in found.items() if TableCoder() in leaves(value)}
     assert {name.split("/")[0] for name in tables} == {
-        "FindDuplicates", "ResolveIdentity", "LoadByCustomer", "Measure", "GatherQuarantine"}  # fmt: skip
+        "FindDuplicates", "ResolveIdentity", "LoadByCustomer", "FrictionSummary", "Measure", "GatherQuarantine"}  # fmt: skip
     for name in found:
         assert name in tables or name.split("/")[0] in ("ReadBlocks", "WriteListing", "Inputs"), name
 

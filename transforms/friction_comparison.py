@@ -232,6 +232,8 @@ def replicate_sums(units: _Units, customer_hash: np.ndarray) -> tuple[np.ndarray
     In a replicate a customer counts Poisson(1) times, so that to draw needs no knowledge of the others (Chamandy and others,
     Estimating Uncertainty for Massive Data Streams, 2012). Floats here hold whole numbers, and add them exactly.
     """
+    if not len(units.place):
+        return np.zeros(0, np.int64), np.zeros((0, 1 + REPLICATES), np.int32)
     from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # here: it takes a tenth of a second
 
     place, row = np.unique(units.place, return_inverse=True)

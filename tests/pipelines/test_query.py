@@ -163,7 +163,7 @@ def test_an_unknown_table_names_those_there_are(lake: Lake) -> None:
     said = refusal(lake, "select * from touchpoint")
     assert "Table with name touchpoint does not exist" in said
     assert (
-        "mend: The tables are: audit_results, cohorts, " in said
+        "mend: The tables are: audit_results, channel_credit, cohorts, " in said
         and ", touchpoints.\n" in said
         and "duckdb_" not in said
     )

@@ -201,7 +201,8 @@ def test_months_are_those_of_the_time_zone(steps: Any) -> None:
 @pytest.mark.parametrize(
     ("as_of", "timezone", "status"),
     [
-        ("2026-01-31 23:59:59.999999", "UTC", "provisional"), ("2026-02-01", "UTC", "final"),
+        ("2026-01-31 23:59:59.999998", "UTC", "provisional"), ("2026-01-31 23:59:59.999999", "UTC", "final"),
+        ("2026-02-01", "UTC", "final"),
         ("2026-01-31 23:00", "Europe/Berlin", "final"), ("2026-02-01 04:59", "America/New_York", "provisional"),
     ],
 )  # fmt: skip

@@ -43,6 +43,7 @@ def test_everything_of_one_customer(steps: Any) -> None:
         "first_order_at": utc(2026, 10, 2, 10, 10), "last_order_at": utc(2026, 11, 2, 10), "revenue": Decimal("31.0000"),
         "currency": "EUR", "revenue_by_currency": [{"currency": "EUR", "amount": Decimal("31.0000")}],
         "is_subscriber": False, "churned_at": None, "churn_reason": None, "customer_no": 0,
+        "stage_entered_at": utc(2026, 11, 3),
     }  # fmt: skip
 
 
