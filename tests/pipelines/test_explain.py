@@ -224,7 +224,7 @@ Known by
   ticket       help:T-1  (2 events, 2026-01-10)
   order        shop:o-1  (3 events, 2026-01-10 to 2026-01-12)
 
-Journey 1: closed by order, 2026-01-10 09:00:00 to 2026-01-10 09:20:00, 6 touchpoints, 1 friction point,
+Journey 1: closed by order, 2026-01-10 09:00:00 to 2026-01-10 09:20:00, 6 touchpoints, 2 friction points,
   23.25 EUR
   -- session 1 on device dev-ada: 3 events, to 2026-01-10 09:10:00 -------------------------------------------
   2026-01-10 09:00:00               1  site_visit            s1    ada-1
@@ -242,17 +242,17 @@ Journey 1: closed by order, 2026-01-10 09:00:00 to 2026-01-10 09:20:00, 6 touchp
   2026-01-10 09:21:00               5  purchase              s2    ada-5
         order_id o-1, amount 4.00 EUR; by e-mail ada@example.com, linked to one customer_id
 
-Journey 2: ended, 2026-01-10 10:00:00 to 2026-01-10 10:40:00, 2 touchpoints
+Journey 2: ended, 2026-01-10 10:00:00 to 2026-01-10 10:40:00, 2 touchpoints, 3 friction points
   2026-01-10 10:00:00               6  ticket_opened               ada-6
-        -> service; ticket_id T-1, topic delivery; by its customer_id
+        -> service (4 friction points); ticket_id T-1, topic delivery; by its customer_id
         ! friction contact_after_purchase on delivery (support): ada-6
         ! friction slow_resolution on delivery (support), 247,080.00 min lost: ada-6
+        ! friction stage_stall on service (journey), to 2026-04-10 09:20:00: ada-6
   2026-01-10 10:40:00               7  ticket_replied              ada-7
         ticket_id T-1, author agent, public true; by ticket T-1, whose event ada-6 tells the customer
   2026-01-12 09:00:00               8  refund                      ada-8
         belongs to journey 1; order_id o-1, amount 1.25 EUR; by its customer_id
         ! friction refund (billing): ada-8
-        ! friction stage_stall on service (journey): ada-6
   2026-04-10 09:20:00                  (no event)
         -> churned; lapsed, no order for 90 days
 
@@ -563,9 +563,9 @@ def test_journeys_and_stages_count_their_friction_points(lake: str, company: str
         shown += in_stages
     assert shown >= 2
     text = text_of(lake, "c-many", 0)
-    assert "30 touchpoints, 1 friction point" in text
-    assert "-> consideration (1 friction point); " in text
-    assert text.count("friction point)") == 1, "told where the stage begins, and not again"
+    assert "30 touchpoints, 2 friction points" in text, "the slow page, and the stall since"
+    assert "-> consideration (2 friction points); " in text
+    assert text.count("friction points)") == 1, "told where the stage begins, and not again"
 
 
 def test_a_friction_point_that_lasts_says_until_when(tmp_path: Path) -> None:
