@@ -53,7 +53,7 @@ test-all: $(INSTALLED)  ## Run every test
 	$(BIN)/python -m pytest -q $(PYTEST)
 
 # Pytest fails where no test has the marker, and so it should: a suite that is gone proves nothing.
-run_marked = $(BIN)/python -m pytest -q -m $(1) $(PYTEST)
+run_marked = $(BIN)/python -m pytest -q -n auto --dist worksteal -m $(1) $(PYTEST)
 
 .PHONY: lint
 lint: $(INSTALLED)  ## Check style, form and types

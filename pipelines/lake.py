@@ -280,7 +280,8 @@ class Lake:
         path = Path(self.path, ".lock")
         with writing(self.path):
             path.touch()
-        with path.open("r+", encoding="utf-8") as file:
+            opened = path.open("r+", encoding="utf-8")
+        with opened as file:
             with writing(self.path):
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
