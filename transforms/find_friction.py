@@ -118,9 +118,7 @@ def _completed(points: pa.Table, kinds: tuple[Friction, ...], shard: ShardTables
     rows = pa.array(first_row[points["customer_no"].to_numpy()] + points["seq"].to_numpy() - 1)
     at = touchpoints.select(["event_id", "customer_key", "stage", "journey_no", "journey_id"]).take(rows)
     journey = journeys.select(["outcome", "ended_at"]).take(at["journey_id"])
-    still_to_come = pc.and_(
-        pc.is_valid(journey["outcome"]), pc.greater(journey["ended_at"], points["started_at"])
-    )
+    still_to_come = pc.and_(pc.is_valid(journey["outcome"]), pc.greater(journey["ended_at"], points["started_at"]))
     kind = pa.array([kind.kind for kind in kinds], pa.string()).take(one_chunk(points["kind_no"]))
     area = pa.array([kind.area for kind in kinds], pa.string()).take(one_chunk(points["kind_no"]))
     return with_columns(
