@@ -46,14 +46,14 @@ test-portable: $(INSTALLED)  ## Run the tests that need another runner than the 
 
 .PHONY: test-slow
 test-slow: $(INSTALLED)  ## Run the tests that take minutes
-	$(call run_marked,slow)
+	$(call run_marked,slow) -n auto --dist worksteal
 
 .PHONY: test-all
 test-all: $(INSTALLED)  ## Run every test
 	$(BIN)/python -m pytest -q $(PYTEST)
 
 # Pytest fails where no test has the marker, and so it should: a suite that is gone proves nothing.
-run_marked = $(BIN)/python -m pytest -q -n auto --dist worksteal -m $(1) $(PYTEST)
+run_marked = $(BIN)/python -m pytest -q -m $(1) $(PYTEST)
 
 .PHONY: lint
 lint: $(INSTALLED)  ## Check style, form and types
