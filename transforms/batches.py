@@ -157,6 +157,14 @@ def declared(elements: beam.PCollection, kind: Any) -> beam.PCollection:
     return elements
 
 
+def to_one(tables: beam.PCollection, name: str) -> beam.PCollection:
+    """KV[name, table] of all shards -> one KV[None, all of them], read as a stream."""
+    keyed = tables | f"ToOne{name}" >> beam.Map(lambda kv: (None, kv)).with_output_types(
+        beam.typehints.KV[None, beam.typehints.KV[str, pa.Table]]
+    )
+    return keyed | f"Gather{name}" >> beam.GroupByKey()
+
+
 def with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
     """The table with columns added or replaced."""
     for name, values in columns.items():

@@ -18,11 +18,10 @@ from schemas.tables import MONEY_LIST, MONEY_SUM
 from transforms import duck
 from transforms.batches import ShardTables, with_columns
 from transforms.columns import one_chunk, valid_mask
+from transforms.join_paths import join_paths
 from transforms.runs import changes, count_distinct
 from transforms.shard_step import ShardStep
 from transforms.time_zones import Months, micros
-
-_SEPARATOR = " > "
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,7 @@ def build_journeys(shard: ShardTables, rules: JourneyRules, connection: duckdb.D
     touchpoints = shard["touchpoints"]
     customer = touchpoints["customer_no"].to_numpy()
     time = touchpoints["occurred_at"].cast(pa.int64()).to_numpy()
-    outcome = one_chunk(
-        duck.select(
-            connection,
-            duck.read_sql("outcomes"),
-            {"touchpoints": touchpoints.select(["event_type", "opens_order", "outcome", "kind"])},
-        )["outcome"].cast(pa.string())
-    )
+    outcome = outcomes(touchpoints, connection)
     journey, base = _journeys_of_rows(touchpoints, customer, time, valid_mask(outcome), rules.silence_us)
     first = base[changes(journey[base])]
     last = base[np.append(changes(journey[base])[1:], True)] if len(base) else base
@@ -63,6 +56,13 @@ def build_journeys(shard: ShardTables, rules: JourneyRules, connection: duckdb.D
         journeys, {"journey_no": pa.array(number), **revenue_columns(money, "journey_id", len(first), connection)}
     )
     return ShardTables(shard, touchpoints=touchpoints, journeys=journeys, money=money)
+
+
+def outcomes(touchpoints: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Array:
+    """string[n]: the outcome with which each row closes its journey (sql/outcomes.sql), else null."""
+    wanted = touchpoints.select(["event_type", "opens_order", "outcome", "kind"])
+    found = duck.select(connection, duck.read_sql("outcomes"), {"touchpoints": wanted})
+    return one_chunk(found["outcome"].cast(pa.string()))
 
 
 def revenue_columns(
@@ -154,12 +154,7 @@ def _path(values: pa.Array, journey: np.ndarray, base: np.ndarray, count: int) -
     """The values of each journey in order, a run of one value once, absent ones left out; null where there is none."""
     encoded = values.dictionary_encode()
     code = encoded.indices.fill_null(-1).to_numpy()
-    rows = base[code[base] >= 0]
-    steps = rows[changes(journey[rows]) | changes(code[rows])]
-    offsets = np.searchsorted(journey[steps], np.arange(count + 1)).astype(np.int32)
-    lists = pa.ListArray.from_arrays(pa.array(offsets), encoded.dictionary.take(pa.array(code[steps])))
-    path = pc.binary_join(lists, _SEPARATOR)
-    return pc.if_else(pa.array(np.diff(offsets) == 0), pa.scalar(None, pa.string()), path)
+    return join_paths(journey[base], code[base], encoded.dictionary, count)
 
 
 class BuildJourneys(ShardStep):

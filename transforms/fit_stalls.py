@@ -7,7 +7,7 @@ who still is in the stage counts as staying longer than until as-of, and not as 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms import duck
+from transforms.adding_up import adding_up, sum_of
 from transforms.batches import ShardTables, keyed_tables
 from transforms.friction_inputs import stages_entered
 from transforms.survival import kaplan_meier
@@ -62,17 +63,15 @@ def stage_dwells(shard: ShardTables, as_of: datetime.datetime, connection: duckd
     )
 
 
-def fit_stalls(partials: Sequence[pa.Table]) -> StallDays:
+def fit_stalls(partials: Iterable[pa.Table]) -> StallDays:
     """The days within which SHARE of the stays in each stage ended."""
-    everything = pa.concat_tables([DWELLS.empty_table(), *partials])
-    keys = DWELLS.names[:-1]
-    dwells = everything.group_by(keys, use_threads=False).aggregate([("count", "sum")])
+    dwells = sum_of(partials, adding_up(DWELLS, "count"))
     days: dict[str, int] = {}
     reasons: dict[str, str] = {}
     stays: dict[str, int] = {}
     for stage in sorted(dwells["stage"].unique().to_pylist()):
         of_stage = dwells.filter(pc.equal(dwells["stage"], stage))
-        length, is_open, count = (of_stage[name].to_numpy() for name in ("days", "is_open", "count_sum"))
+        length, is_open, count = (of_stage[name].to_numpy() for name in ("days", "is_open", "count"))
         stays[stage] = int(count.sum())
         found = kaplan_meier(length, ~is_open.astype(bool), count).quantile(SHARE)
         if stays[stage] < MIN_STAYS:
@@ -96,7 +95,7 @@ class _Dwells(beam.DoFn):
 
 
 def _fit(element: tuple[str, Iterable[pa.Table]]) -> StallDays:
-    return fit_stalls(list(element[1]))
+    return fit_stalls(element[1])
 
 
 class FitStalls(beam.PTransform):

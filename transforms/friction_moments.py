@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 
 from schemas.tables import MONEY_SUM
 from transforms import duck
+from transforms.adding_up import adding_in_order
 from transforms.batches import ShardTables, with_columns
+from transforms.build_journeys import outcomes
 from transforms.columns import one_chunk, valid_mask
 from transforms.groups import group_rows
 from transforms.hashing import murmur3_128
@@ -57,6 +59,9 @@ CELLS = pa.schema(
 PAIRS = pa.schema([("cell", pa.uint64()), ("stratum", pa.uint64()), ("lag_s", pa.int64()), ("n", pa.int64())])
 #: Rows of journey_stages by stage.
 ENTRANTS = pa.schema([("stage", pa.string()), ("entrants", pa.int64())])
+ADD_CELLS = adding_in_order(CELLS, *CELLS.names[4:])
+ADD_PAIRS = adding_in_order(PAIRS, "n")
+ADD_ENTRANTS = adding_in_order(ENTRANTS, "entrants")
 
 
 @dataclass(frozen=True)
@@ -185,13 +190,7 @@ def find_moments(
 
 def _outcomes(touchpoints: pa.Table, connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     """int64[n]: an index of WANTED where the row closes its journey with one, more where with another, else -1."""
-    given = one_chunk(
-        duck.select(
-            connection,
-            duck.read_sql("outcomes"),
-            {"touchpoints": touchpoints.select(["event_type", "opens_order", "outcome", "kind"])},
-        )["outcome"].cast(pa.string())
-    )
+    given = outcomes(touchpoints, connection)
     place = pc.index_in(given, pa.array(WANTED)).fill_null(len(WANTED)).to_numpy()
     return np.where(valid_mask(given), place, -1)
 
@@ -394,7 +393,7 @@ def _partials(
     entrants = stages.group_by("stage").aggregate([([], "count_all")]).rename_columns(["stage", "entrants"])
     return {
         "cells": cells.select(CELLS.names).cast(CELLS),
-        "pairs": add_pairs([pairs]),
+        "pairs": ADD_PAIRS([pairs]),
         "entrants": entrants.select(ENTRANTS.names).cast(ENTRANTS),
     }
 
@@ -408,25 +407,3 @@ def _stage_runs(points: pa.Table, stages: pa.Table) -> np.ndarray:
     return (
         position_in_time(entered, low, high, points["started_at"].cast(pa.int64()).to_numpy()) if len(entered) else low
     )
-
-
-def add_pairs(partials: list[pa.Table]) -> pa.Table:
-    """The sum of partial `pairs`, sorted."""
-    keys = PAIRS.names[:-1]
-    summed = pa.concat_tables(partials).group_by(keys).aggregate([("n", "sum")]).rename_columns(PAIRS.names)
-    return summed.cast(PAIRS).sort_by([(key, "ascending") for key in keys])
-
-
-def add_cells(partials: list[pa.Table]) -> pa.Table:
-    """The sum of partial `cells`, by kind, subject and stage."""
-    keys = ["kind", "area", "subject", "stage"]
-    numbers = [name for name in CELLS.names if name not in keys]
-    summed = pa.concat_tables(partials).group_by(keys).aggregate([(name, "sum") for name in numbers])
-    summed = summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names])
-    return summed.select(CELLS.names).cast(CELLS).sort_by([(key, "ascending") for key in ("kind", "subject", "stage")])
-
-
-def add_entrants(partials: list[pa.Table]) -> pa.Table:
-    """The sum of partial `entrants`."""
-    summed = pa.concat_tables(partials).group_by("stage").aggregate([("entrants", "sum")])
-    return summed.rename_columns(ENTRANTS.names).cast(ENTRANTS).sort_by("stage")

@@ -20,7 +20,8 @@ from apache_beam import coders, pvalue
 
 from schemas.tables import Table
 from transforms import duck
-from transforms.batches import HolderCoder, ShardTables, declared, keyed_tables
+from transforms.adding_up import Sum
+from transforms.batches import HolderCoder, ShardTables, declared, keyed_tables, to_one
 from transforms.friction_comparison import (
     EXPOSED,
     EXPOSED_WON,
@@ -33,14 +34,11 @@ from transforms.friction_comparison import (
     plan_comparison,
 )
 from transforms.friction_moments import (
-    CELLS,
-    ENTRANTS,
-    PAIRS,
+    ADD_CELLS,
+    ADD_ENTRANTS,
+    ADD_PAIRS,
     CostRules,
     Moments,
-    add_cells,
-    add_entrants,
-    add_pairs,
     cell_numbers,
     find_moments,
 )
@@ -71,11 +69,11 @@ class Found:
 
 def add_found(partials: Iterable[tuple[str, pa.Table]], rules: CostRules) -> Found:
     """The partial tables `cells`, `pairs` and `entrants` of all shards, in any order."""
-    adding = {"cells": (CELLS, add_cells), "pairs": (PAIRS, add_pairs), "entrants": (ENTRANTS, add_entrants)}
-    sums = {name: schema.empty_table() for name, (schema, _) in adding.items()}
+    sums = {"cells": Sum(ADD_CELLS), "pairs": Sum(ADD_PAIRS), "entrants": Sum(ADD_ENTRANTS)}
     for name, table in partials:
-        sums[name] = adding[name][1]([sums[name], table])
-    return Found(sums["cells"], sums["entrants"], plan_comparison(sums["cells"], sums["pairs"], rules))
+        sums[name].include(table)
+    cells, pairs, entrants = (total.total() for total in sums.values())
+    return Found(cells, entrants, plan_comparison(cells, pairs, rules))
 
 
 # --- statistics ----------------------------------------------------------------------------------------------------
@@ -356,14 +354,6 @@ class _Summarise(beam.DoFn):
         yield self._table.name, friction_summary(found, comparison, self._rules, self._table)
 
 
-def _to_one(tables: beam.PCollection, name: str) -> beam.PCollection:
-    """KV[name, table] of all shards -> one KV[None, all of them], read as a stream."""
-    keyed = tables | f"ToOne{name}" >> beam.Map(lambda kv: (None, kv)).with_output_types(
-        beam.typehints.KV[None, beam.typehints.KV[str, pa.Table]]
-    )
-    return keyed | f"Gather{name}" >> beam.GroupByKey()
-
-
 class FrictionSummary(beam.PTransform):
     """ShardTables with friction_points and customers -> KV["friction_summary", table].
 
@@ -377,12 +367,12 @@ class FrictionSummary(beam.PTransform):
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         looked = shards | "FindMoments" >> beam.ParDo(_FindMoments(self._rules)).with_outputs("found", main="moments")
         found = (
-            _to_one(keyed_tables(looked["found"], str), "Found")
+            to_one(keyed_tables(looked["found"], str), "Found")
             | "AddFound" >> beam.ParDo(_Found(self._rules)).with_output_types(Found)
         )  # fmt: skip
         compared = declared(looked["moments"], Moments) | "CompareMoments" >> beam.ParDo(
             _CompareMoments(self._rules), pvalue.AsSingleton(found)
         ).with_output_types(beam.typehints.KV[str, pa.Table])
-        return _to_one(compared, "Compared") | "Summarise" >> beam.ParDo(
+        return to_one(compared, "Compared") | "Summarise" >> beam.ParDo(
             _Summarise(self._rules, self._table), pvalue.AsSingleton(found)
         ).with_output_types(beam.typehints.KV[str, pa.Table])

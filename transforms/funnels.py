@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from schemas.tables import Table
 from transforms import duck
-from transforms.adding_up import add_up
+from transforms.adding_up import adding_in_order
 from transforms.columns import one_chunk, valid_mask
 from transforms.funnel_walk import Attempts, Timeline, Windows, each_entry, furthest_of_group
 from transforms.groups import group_rows
@@ -36,6 +36,7 @@ FUNNEL_CELLS = pa.schema(
     [("funnel", pa.string()), ("segment", pa.string()), ("segment_value", pa.string()), ("step_no", pa.int64()),
      ("what", pa.string()), ("value", pa.int64()), ("count", pa.int64())]
 )  # fmt: skip
+_ADD_CELLS = adding_in_order(FUNNEL_CELLS, "count")
 STATES = ("converted", "dropped", "open")
 STEP_S, ENTRY_S = "step_s", "entry_s"
 
@@ -349,7 +350,7 @@ def add_funnel_cells(partials: Sequence[pa.Table]) -> pa.Table:
     Whoever has a time counts once in every segment, so the limit goes by the times of everyone: more than that in one
     part means more in the sum, on any cut, and a bucket's lower edge stays where it is when it is put into buckets again.
     """
-    cells = _sum(pa.concat_tables([FUNNEL_CELLS.empty_table(), *partials]))
+    cells = _ADD_CELLS(partials)
     times = cells.filter(pc.and_(cells["value"].is_valid(), pc.equal(cells["segment"], ALL)))
     totals = times.group_by(["funnel", "step_no", "what"], use_threads=False).aggregate([("count", "sum")]).to_pylist()
     many = [total for total in totals if total["count_sum"] > EXACT_VALUES]
@@ -363,11 +364,7 @@ def add_funnel_cells(partials: Sequence[pa.Table]) -> pa.Table:
     value = np.where(into, lower_edges(value), value)
     place = cells.schema.get_field_index("value")
     bucketed = pa.array(value, pa.int64(), mask=~valid_mask(cells["value"]))
-    return _sum(cells.set_column(place, FUNNEL_CELLS.field("value"), bucketed))
-
-
-def _sum(cells: pa.Table) -> pa.Table:
-    return add_up(cells, FUNNEL_CELLS, ("count",)).sort_by([(key, "ascending") for key in FUNNEL_CELLS.names[:-1]])
+    return _ADD_CELLS([cells.set_column(place, FUNNEL_CELLS.field("value"), bucketed)])
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from schemas.dictionary import Metric
 from schemas.tables import Table
 from transforms import duck
 from transforms.adding_up import Add, Sum, adding_up
-from transforms.batches import ShardTables, declared, keyed_tables, with_columns
+from transforms.batches import ShardTables, declared, keyed_tables, to_one, with_columns
 from transforms.channel_credit import ADD_CREDIT, channel_credit, merge_channel_credit
 from transforms.channel_touches import channel_touches
 from transforms.cohorts import COHORT_CELLS, cohort_cells, merge_cohorts
@@ -278,14 +278,6 @@ class _Merge(beam.DoFn):
         yield from merge(added, self._rules, self._tables).items()
 
 
-def _to_one(tables: beam.PCollection, name: str) -> beam.PCollection:
-    """KV[name, table] of all shards -> one KV[None, all of them], read as a stream."""
-    keyed = tables | f"ToOne{name}" >> beam.Map(lambda kv: (None, kv)).with_output_types(
-        beam.typehints.KV[None, beam.typehints.KV[str, pa.Table]]
-    )
-    return keyed | f"Gather{name}" >> beam.GroupByKey()
-
-
 class Measure(beam.PTransform):
     """Measured ShardTables -> {"customers": ShardTables of the valued customers, "tables": KV[table name, table]}."""
 
@@ -306,7 +298,7 @@ class Measure(beam.PTransform):
             "fit", "paths", "customers", main="partials"
         )
         fitted = (
-            _to_one(keyed_tables(parted["fit"], str), "Histories")
+            to_one(keyed_tables(parted["fit"], str), "Histories")
             | "Fit" >> beam.ParDo(_Fit(self._rules.forecast)).with_output_types(Fitted)
         )  # fmt: skip
         customers = declared(parted["customers"], ShardTables)
@@ -315,7 +307,7 @@ class Measure(beam.PTransform):
         )
         both = tuple(keyed_tables(step["partials"], str) for step in (parted, valued))
         partials = both | "AllPartials" >> beam.Flatten()
-        merged = _to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
+        merged = to_one(partials, "Partials") | "Merge" >> beam.ParDo(_Merge(self._rules, self._tables))
         others = {name: pvalue.AsSingleton(other) for name, other in self._others.items() if other is not None}
         parameters = fitted | "Parameters" >> beam.Map(_parameters, self._tables["model_parameters"], **others)
         paths = declared(parted["paths"], pa.Table) | "JourneyPaths" >> JourneyPaths(

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms import duck
+from transforms.adding_up import adding_in_order
 from transforms.quantiles import EXACT_VALUES, lower_edges
 
 #: A shard's contingency table. value: whole seconds, 0 or 1, or 1/10000 of a scale; result: 0 or 1, or tenths of a point.
@@ -32,6 +33,7 @@ LOYALTY_CELLS = pa.schema(
     [("exposure", pa.string()), ("outcome", pa.string()), ("value", pa.int64()), ("result", pa.int64()),
      ("count", pa.int64())]
 )  # fmt: skip
+_ADD = adding_in_order(LOYALTY_CELLS, "count")
 #: The columns of the table service_loyalty. A `reason` says why a row claims nothing; then it has the n's alone.
 SERVICE_LOYALTY = pa.schema(
     [
@@ -105,19 +107,13 @@ def exposures_and_outcomes(
 
 def add_cells(partials: Sequence[pa.Table]) -> pa.Table:
     """The sum of contingency tables, sorted; times in buckets where there are too many customers."""
-    cells = _sum(pa.concat_tables([LOYALTY_CELLS.empty_table(), *partials]))
+    cells = _ADD(partials)
     pieces = [
         _to_buckets(own) if _customers(own) > EXACT_CUSTOMERS and exposure.split is None else own
         for exposure in EXPOSURES
         for own in (_of(cells, exposure.name, outcome) for outcome in OUTCOMES)
     ]
-    return _sum(pa.concat_tables(pieces))
-
-
-def _sum(cells: pa.Table) -> pa.Table:
-    keys = LOYALTY_CELLS.names[:-1]
-    summed = cells.group_by(keys).aggregate([("count", "sum")]).rename_columns([*keys, "count"])
-    return summed.select(LOYALTY_CELLS.names).cast(LOYALTY_CELLS).sort_by([(key, "ascending") for key in keys])
+    return _ADD(pieces)
 
 
 def _of(cells: pa.Table, exposure: str, outcome: str) -> pa.Table:
