@@ -55,14 +55,13 @@ from transforms.metric_inputs import Calendar
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
 from transforms.summarise_customers import CustomerRules
-from transforms.time_zones import Months, micros
+from transforms.time_zones import DAY_US, Months, micros
 from transforms.validate import Limits
 
 #: Bytes of a file that one event takes, roughly: it only decides how many shards there are, and no result.
 _BYTES_AN_EVENT = {("jsonl", ""): 300, ("csv", ""): 150, ("jsonl", "gz"): 40, ("jsonl", "zst"): 40, ("csv", "gz"): 25,
                    ("csv", "zst"): 25, ("parquet", ""): 12}  # fmt: skip
 _LOG = logging.getLogger("parcours")
-_DAY_US = 86_400_000_000
 #: The columns of the table `runs` that are counts of the run.
 _COUNTED = (
     "records_in", "records_mapped", "records_skipped", "records_unreadable", "events_in", "touchpoints", "duplicates",
@@ -317,11 +316,11 @@ def make_plan(
         stitch=StitchRules(settings.session_gap_minutes * 60_000_000, settings.sessions == "source"),
         entities=EntityRules(as_of, settings.schedule()),
         stages=StageRules(stages, as_of, None if settings.inactivity_days == "fit" else settings.inactivity_days),
-        journeys=JourneyRules(as_of, settings.journey_silence_days * _DAY_US, months),
+        journeys=JourneyRules(as_of, settings.journey_silence_days * DAY_US, months),
         friction=FrictionRules(friction, as_of),
         customers=CustomerRules(as_of),
         cost=CostRules(
-            as_of, settings.outcome_days * _DAY_US, frozenset(kind.kind for kind in friction if kind.excludes_outcome)
+            as_of, settings.outcome_days * DAY_US, frozenset(kind.kind for kind in friction if kind.excludes_outcome)
         ),
         measure=replace(
             measure_rules(metrics, settings, Calendar(months, as_of)),

@@ -29,15 +29,18 @@ def plain_costs(
     window = outcome_days * DAYS
     costs: dict[Cell, Row] = {}
     points: dict[Cell, list[Row]] = defaultdict(list)
+    met: dict[tuple[str, str | None], dict[int, tuple[int, int, str | None]]] = defaultdict(dict)
     for point in shard["friction_points"].to_pylist():
         points[point["kind"], point["subject"], point["stage"]].append(point)
+        # spell: (seq, lag, stage) of the first point of this kind on this subject, whatever its stage
+        spell = by_place[point["customer_no"], point["seq"]]["spell"]
+        place = point["seq"], _lag(point["known_at"] - point["started_at"]), point["stage"]
+        first = met[point["kind"], point["subject"]]
+        first[spell] = min(place, first.get(spell, place), key=lambda p: p[:2])
+    customer_of = {m["spell"]: m["customer"] for m in moments}
     for cell, of_cell in points.items():
-        entered: dict[int, tuple[int, int]] = {}  # spell: (seq, lag) of the first point
-        for point in of_cell:
-            moment = by_place[point["customer_no"], point["seq"]]
-            place = point["seq"], _lag(point["known_at"] - point["started_at"])
-            entered[moment["spell"]] = min(place, entered.get(moment["spell"], place))
-        customer_of = {m["spell"]: m["customer"] for m in moments}
+        met_it = met[cell[:2]]
+        entered = {spell: (seq, lag) for spell, (seq, lag, stage) in met_it.items() if stage == cell[2]}
         exposed, pending = [], 0
         for spell, (seq, lag) in entered.items():
             moment = by_place[customer_of[spell], seq]
@@ -51,7 +54,7 @@ def plain_costs(
             strata[stratum, lag][0].append(outcome)
         for moment in moments:
             for lag in {lag for stratum, lag in list(strata) if stratum == moment["stratum"]}:
-                if moment["spell"] in entered and moment["seq"] >= entered[moment["spell"]][0]:
+                if moment["spell"] in met_it and moment["seq"] >= met_it[moment["spell"]][0]:
                     continue
                 state = _state(moment, lag, as_of, window)
                 if isinstance(state, tuple):
@@ -138,6 +141,7 @@ def _moments(shard: Mapping[str, pa.Table], silence_days: int) -> list[Row]:
                 decade = 1 if spent < 1 else 2 + math.floor(math.log10(spent) + 1e-12)
             doing = (
                 "payment" if r["event_type"] in (*PAID, "payment_failed")
+                else "resolution" if r["event_type"] in ("ticket_resolved", "ticket_reopened")
                 else (r["event_type"], r["page_kind"] if r["event_type"] == "site_visit" else None)
             )  # fmt: skip
             stratum = (

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import MONEY_SUM
-from transforms.friction_moments import CostRules, Moments, cell_numbers, mixed, with_lag
+from transforms.friction_moments import CostRules, Moments, cell_numbers, friction_numbers, mixed, with_lag
 
 #: Nothing is claimed of fewer on either side, nor are they compared.
 MIN_COMPARED = 30
@@ -48,6 +48,7 @@ class Plan:
     """Which cells are compared, and in which strata. Pairs are by cell and stratum, strata by number."""
 
     pair_cell: np.ndarray  # uint64[pairs]
+    pair_friction: np.ndarray  # uint64[pairs], that of the cell
     pair_stratum: np.ndarray  # int32[pairs], an index of the strata
     stratum: np.ndarray  # uint64[strata], rising; lags mixed in
     stratum_lag_s: np.ndarray  # int64[strata]
@@ -80,7 +81,10 @@ def plan_comparison(cells: pa.Table, pairs: pa.Table, rules: CostRules) -> Plan:
     lag = np.zeros(len(stratum), np.int64)
     lag[place] = pairs["lag_s"].to_numpy()[kept]
     order_of_pairs = np.lexsort((place, of_cell[kept]))
-    return Plan(of_cell[kept][order_of_pairs], place[order_of_pairs].astype(np.int32), stratum, lag)
+    pair_cell = of_cell[kept][order_of_pairs]
+    by_number = np.argsort(number)
+    friction = friction_numbers(cells)[by_number][np.searchsorted(number[by_number], pair_cell)]
+    return Plan(pair_cell, friction, place[order_of_pairs].astype(np.int32), stratum, lag)
 
 
 # --- a shard -------------------------------------------------------------------------------------------------------
@@ -157,25 +161,34 @@ def _counted(moments: Moments, rules: CostRules, rows: np.ndarray, place: np.nda
 
 
 def _exposed_and_removed(moments: Moments, plan: Plan, rules: CostRules) -> tuple[_Units, _Units]:
-    """By pair: the exposed moments, and all touches of their spells from then on, in the strata of the cell."""
-    planned = np.isin(moments.exposed_cell, plan.cells)
-    cell = moments.exposed_cell[planned]
-    row, stop, own_lag = (v[planned] for v in (moments.exposed_row, moments.exposed_stop, moments.exposed_lag_s))
+    """By pair: the exposed moments, and all touches of their spells from then on, in the strata of the friction's cells."""
     key = _pair_keys(plan.pair_cell, plan.stratum[plan.pair_stratum])
     order = np.argsort(key)
     exposed, removed = [], []
     for lag_s in np.unique(plan.stratum_lag_s).tolist():
-        own = own_lag == lag_s
-        exposed.append(_at_pairs(moments, rules, cell[own], row[own], lag_s, key, order))
-        # Where a cell has points of several lags, a touch after the first point is a control after none of them.
-        cells = np.unique(plan.pair_cell[plan.stratum_lag_s[plan.pair_stratum] == lag_s])
-        has_lag = np.isin(cell, cells)
-        length = (stop - row)[has_lag]
-        later = (
-            np.repeat(row[has_lag], length) + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        of_lag = plan.stratum_lag_s[plan.pair_stratum] == lag_s
+        cells, pair = np.unique(plan.pair_cell[of_lag], return_index=True)
+        own = np.flatnonzero((moments.exposed_lag_s == lag_s) & np.isin(moments.exposed_cell, cells))
+        exposed.append(
+            _at_pairs(moments, rules, moments.exposed_cell[own], moments.exposed_row[own], lag_s, key, order)
         )
-        removed.append(_at_pairs(moments, rules, np.repeat(cell[has_lag], length), later, lag_s, key, order))
+        # Where a friction has points of several lags, a touch after the first point is a control after none of them, and
+        # where it has several cells, in none of them.
+        which, cell = _matches(moments.exposed_friction, plan.pair_friction[of_lag][pair])
+        row = moments.exposed_row[which]
+        length = moments.exposed_stop[which] - row
+        later = np.repeat(row, length) + np.arange(length.sum()) - starts_of(length)
+        removed.append(_at_pairs(moments, rules, np.repeat(cells[cell], length), later, lag_s, key, order))
     return _Units.join(exposed), _Units.join(removed)
+
+
+def _matches(values: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64[m], int64[m]: every pair of places where both have the same."""
+    order = np.argsort(others, kind="stable")
+    low, high = (np.searchsorted(others[order], values, side) for side in ("left", "right"))
+    length = high - low
+    place = np.repeat(low, length) + np.arange(length.sum()) - starts_of(length)
+    return np.repeat(np.arange(len(values)), length), order[place]
 
 
 def _at_pairs(

@@ -1,9 +1,10 @@
 """Moments: what can be compared when friction is priced (docs/friction-cost.md).
 
-A moment is a touch of a customer. It lies in a spell, a run of touches in one stage of the path within one journey, and in
-a stratum: moments of one stratum are alike in all that was known of them as they came. A spell is exposed to a kind of
-friction, on one subject and in one stage (a cell), from its first point on. What a shard knows of its moments is here;
-what is compared with what is in friction_comparison.py.
+A moment is a touch of a customer. It lies in a spell, a run of touches in one path stage within one journey, and in a
+stratum (friction_strata.py). A spell is exposed to a friction, one kind on one subject, from its first point on. It enters
+the comparison once, at that point, in the cell of that point's published stage: a ticket may come in between and change the
+stage, and the spell is no control of any cell of this friction all the same. What a shard knows of its moments is here; what
+is compared with what is in friction_comparison.py.
 """
 
 from __future__ import annotations
@@ -22,24 +23,13 @@ from transforms.adding_up import adding_in_order
 from transforms.batches import ShardTables, with_columns
 from transforms.build_journeys import outcomes
 from transforms.columns import one_chunk, valid_mask
-from transforms.groups import group_rows
+from transforms.friction_strata import follows_order, path_stages, strata_of, touches
 from transforms.hashing import murmur3_128
 from transforms.runs import changes, position_in_time
-from transforms.time_zones import micros
+from transforms.time_zones import DAY_US, SECOND_US, micros
 
-SECOND_US = 1_000_000
-DAY_US = 86_400 * SECOND_US
-#: Off the path of stages: a customer with a ticket is still where the ticket came in between.
-OFF_PATH = "service"
 #: Outcomes of a journey that somebody wanted; the others (docs/data-model.md) end it too, without one.
 WANTED = ("order", "subscription_started", "renewal")
-#: What counts as one doing, so that a payment that failed stands beside payments that were tried and worked.
-PAYMENTS = ("purchase", "subscription_started", "renewal", "payment_failed")
-
-#: Bins of what was known of a moment, by their lower edges: the how-manieth touch of its spell, and the days since the
-#: customer's first touchpoint. Earlier spend goes by powers of ten.
-TOUCH_EDGES = np.array([1, 2, 3, 6, 11])
-TENURE_EDGES_US = np.array([0, 1, 30, 365]) * DAY_US
 #: A point that is established later than it begins waits so long, rounded up, for its outcomes to count: seconds.
 _HOUR_S, _DAY_S = 3_600, 86_400
 LAGS_S = np.array(
@@ -79,7 +69,8 @@ class Moments:
 
     `following` is the first outcome at a row or after it, -1 for none; `is_outcome` whether it is the row itself.
     `stratum` is an index of `strata`, -1 where the row is no touch of its own (a later line of an order).
-    The exposures are the first points of a cell in a spell, by cell and row; `exposed_stop` is where the spell ends.
+    The exposures are the first points of a friction in a spell, by friction and row, with the cell that the point stands
+    in; `exposed_stop` is where the spell ends.
     """
 
     customer: np.ndarray  # int32[n]
@@ -91,6 +82,7 @@ class Moments:
     outcome_time: np.ndarray  # int64[o]
     outcome_wanted: np.ndarray  # bool[o]
     outcome_is_last: np.ndarray  # bool[o]: of its customer
+    exposed_friction: np.ndarray  # uint64[e]
     exposed_cell: np.ndarray  # uint64[e]
     exposed_row: np.ndarray  # int64[e]
     exposed_stop: np.ndarray  # int64[e]
@@ -160,10 +152,9 @@ def find_moments(
     time = touchpoints["occurred_at"].cast(pa.int64()).to_numpy()
     first = np.flatnonzero(changes(customer))
     outcome = _outcomes(touchpoints, connection)
-    path = _path_stage(touchpoints, first)
-    is_touch = _is_touch(touchpoints)
+    path = path_stages(touchpoints, first)
     spell = _spells(touchpoints, customer, path, outcome >= 0)
-    stratum, strata = _strata(shard, customer, time, first, path, spell, is_touch)
+    stratum, strata = strata_of(shard, first, path, spell, touches(touchpoints))
 
     row = np.flatnonzero(outcome >= 0)
     following = np.searchsorted(row, np.arange(len(customer)))
@@ -195,119 +186,18 @@ def _outcomes(touchpoints: pa.Table, connection: duckdb.DuckDBPyConnection) -> n
     return np.where(valid_mask(given), place, -1)
 
 
-def _path_stage(touchpoints: pa.Table, first: np.ndarray) -> pa.DictionaryArray:
-    """The stage of the path that each row comes in; null before a customer's first.
-
-    Service comes in between the stages, and what is paid, or fails to be, is done in the stage before: an order *makes*
-    its customer's next stage. Before any stage there is none: the one to come would tell what comes of the moment.
-    """
-    stage = one_chunk(touchpoints["stage"]).dictionary_encode()
-    code = stage.indices.fill_null(-1).to_numpy()
-    names = stage.dictionary.to_pylist()
-    on_path = (code >= 0) & (code != (names.index(OFF_PATH) if OFF_PATH in names else -1))
-    rows = np.arange(len(code))
-    start = np.repeat(first, np.diff(np.append(first, len(code))))
-    last = np.maximum.accumulate(np.where(on_path, rows, -1))
-    before = np.concatenate(([-1], last[:-1]))[: len(code)]
-    given = np.where(on_path & ~_is_one_of(touchpoints["event_type"], PAYMENTS), rows, before)
-    inside = given >= start
-    indices = pa.array(np.where(inside, code[given], 0) if len(code) else code, pa.int32(), mask=~inside)
-    return pa.DictionaryArray.from_arrays(indices, stage.dictionary)
-
-
-def _is_one_of(values: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
-    return np.asarray(pc.is_in(values, pa.array(names)).to_numpy())
-
-
-def _follows(touchpoints: pa.Table) -> np.ndarray:
-    """bool[n]: later lines and refunds of an order, which stay in its journey (build_journeys.py)."""
-    order_row = touchpoints["order_row"].fill_null(-1).to_numpy()
-    return (order_row >= 0) & (order_row != np.arange(len(order_row)))
-
-
-def _is_touch(touchpoints: pa.Table) -> np.ndarray:
-    """bool[n]: all but the later lines of an order: it was paid once."""
-    return ~(_follows(touchpoints) & _is_one_of(touchpoints["event_type"], ("purchase",)))
-
-
 def _spells(
     touchpoints: pa.Table, customer: np.ndarray, path: pa.DictionaryArray, is_outcome: np.ndarray
 ) -> np.ndarray:
     """int64[n]: the spell of each row, 0.. in the shard. An outcome closes one, as do a silence and another stage."""
     new = changes(customer) | changes(path.indices.fill_null(-1).to_numpy())
     new[1:] |= is_outcome[:-1]
-    base = np.flatnonzero(~_follows(touchpoints))
+    base = np.flatnonzero(~follows_order(touchpoints))
     journey = touchpoints["journey_id"].to_numpy()[base]
     silent = changes(journey)
     silent[1:] &= ~is_outcome[base[:-1]]
     new[base[silent]] = True
     return np.cumsum(new) - 1
-
-
-def _strata(
-    shard: ShardTables, customer: np.ndarray, time: np.ndarray, first: np.ndarray, path: pa.DictionaryArray,
-    spell: np.ndarray, is_touch: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """int32[n] and uint64[s]: an index of the strata for each row, and a number for each that is the same in all shards."""
-    touchpoints = shard["touchpoints"]
-    touches = np.cumsum(is_touch)
-    spell_start = np.flatnonzero(changes(spell))
-    touch = touches - (touches - is_touch)[spell_start][spell] if len(spell) else touches
-    tenure = time - time[first][customer] if len(time) else time
-    channel = one_chunk(shard["customers"]["first_channel"]).dictionary_encode()
-    event_type = one_chunk(touchpoints["event_type"]).dictionary_encode()
-    page_kind = one_chunk(touchpoints["page_kind"]).dictionary_encode()
-    is_visit = _is_one_of(touchpoints["event_type"], ("site_visit",))
-    is_payment = _is_one_of(touchpoints["event_type"], PAYMENTS)
-    doing = np.where(is_payment, 0, event_type.indices.to_numpy() + 1)
-    parts = (
-        (path.indices.fill_null(-1).to_numpy(), len(path.dictionary)),
-        (np.searchsorted(TOUCH_EDGES, touch, "right") - 1, len(TOUCH_EDGES)),
-        (np.searchsorted(TENURE_EDGES_US, tenure, "right") - 1, len(TENURE_EDGES_US)),
-        (_earlier_spend(touchpoints, customer, first), 24),
-        (channel.indices.fill_null(-1).to_numpy()[customer] if len(customer) else customer, len(channel.dictionary)),
-        (doing, len(event_type.dictionary) + 1),
-        (np.where(is_visit, page_kind.indices.fill_null(-1).to_numpy(), -1), len(page_kind.dictionary)),
-    )
-    combined = np.zeros(len(customer), np.int64)
-    for values, width in parts:
-        combined = combined * (width + 1) + (values + 1)
-    rows = np.flatnonzero(is_touch)
-    groups = group_rows(combined[rows])
-    stratum = np.full(len(customer), -1, np.int32)
-    stratum[rows] = groups.number
-    values_of = [values[rows[groups.first]].tolist() for values, _ in parts]
-    names = [path.dictionary.to_pylist(), None, None, None, channel.dictionary.to_pylist(),
-             ["payment", *event_type.dictionary.to_pylist()], page_kind.dictionary.to_pylist()]  # fmt: skip
-    named = [
-        [("" if value < 0 else name[value]) if name else str(value) for value in values]
-        for values, name in zip(values_of, names, strict=True)
-    ]
-    texts = ["\0".join(parts_of) for parts_of in zip(*named, strict=True)]
-    return stratum, murmur3_128(pa.array(texts, pa.string()))[0]
-
-
-def _earlier_spend(touchpoints: pa.Table, customer: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """int64[n]: 0 for nothing earned before the row, else 1 below one unit of money, 2 below 10, 3 below 100, ...
-
-    Currencies are added up as they are: this tells the size of a customer, not a sum of money.
-    """
-    amount = touchpoints["amount"]
-    is_paid = _is_one_of(touchpoints["event_type"], ("purchase", "subscription_started", "renewal"))
-    is_paid &= ~_is_one_of(touchpoints["outcome"], ("declined",))
-    is_back = _is_one_of(touchpoints["event_type"], ("refund",))
-    rows = np.flatnonzero((is_paid | is_back) & valid_mask(amount))
-    units = np.zeros(len(customer), np.int64)
-    # whole units, and at most 1e12 of them: a sum then fits, and any order of adding gives the same
-    whole = pc.cast(pc.trunc(one_chunk(amount.take(pa.array(rows)))), pa.int64()).to_numpy()
-    units[rows] = np.minimum(whole, 10**12) * np.where(is_back[rows], -1, 1)
-    has_paid = np.zeros(len(customer), np.int64)
-    has_paid[rows] = 1
-    until, events = np.cumsum(units) - units, np.cumsum(has_paid) - has_paid
-    if len(customer):
-        until, events = until - until[first][customer], events - events[first][customer]
-    decade = np.searchsorted(10 ** np.arange(19, dtype=np.int64), until, "right") + 1
-    return np.where((events > 0) & (until >= 0), decade, 0)
 
 
 def _flat(money: pa.Array) -> pa.Table:
@@ -324,26 +214,36 @@ def _flat(money: pa.Array) -> pa.Table:
 
 def cell_numbers(cells: pa.Table) -> np.ndarray:
     """uint64[n]: a number for each kind, subject and stage, the same in all shards."""
+    return _numbers(cells, ("kind", "subject", "stage"))
+
+
+def friction_numbers(cells: pa.Table) -> np.ndarray:
+    """uint64[n]: likewise for each kind and subject, whatever the stage."""
+    return _numbers(cells, ("kind", "subject"))
+
+
+def _numbers(cells: pa.Table, names: tuple[str, ...]) -> np.ndarray:
     parts = [pc.if_else(pc.is_valid(cells[name]), pc.binary_join_element_wise("=", cells[name].fill_null(""), ""), "")
-             for name in ("kind", "subject", "stage")]  # fmt: skip
+             for name in names]  # fmt: skip
     return murmur3_128(one_chunk(pc.binary_join_element_wise(*parts, "\0")))[0]
 
 
 def _exposures(points: pa.Table, first: np.ndarray, spell: np.ndarray) -> dict[str, np.ndarray]:
-    """The first point of each cell in each spell: of several at one row the one that was established first."""
+    """The first point of each friction in each spell: of several at one row the one that was established first."""
     row = (
         first[points["customer_no"].to_numpy()] + points["seq"].to_numpy() - 1
         if points.num_rows
         else np.zeros(0, np.int64)
     )
-    cell = cell_numbers(points)
+    friction = friction_numbers(points)
     lag = lag_class(points["known_at"].cast(pa.int64()).to_numpy() - points["started_at"].cast(pa.int64()).to_numpy())
-    order = np.lexsort((lag, row, cell))
-    begins = changes(cell[order]) | changes(spell[row[order]])
+    order = np.lexsort((lag, row, friction))
+    begins = changes(friction[order]) | changes(spell[row[order]])
     chosen = order[begins]
     stops = np.append(np.flatnonzero(changes(spell))[1:], len(spell))
     return {
-        "exposed_cell": cell[chosen],
+        "exposed_friction": friction[chosen],
+        "exposed_cell": cell_numbers(points)[chosen],
         "exposed_row": row[chosen],
         "exposed_stop": stops[spell[row[chosen]]] if len(chosen) else np.zeros(0, np.int64),
         "exposed_lag_s": lag[chosen],

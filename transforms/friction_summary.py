@@ -63,7 +63,7 @@ class Found:
     @property
     def nbytes(self) -> int:
         plan = self.plan
-        arrays = (plan.pair_cell, plan.pair_stratum, plan.stratum, plan.stratum_lag_s)
+        arrays = (plan.pair_cell, plan.pair_friction, plan.pair_stratum, plan.stratum, plan.stratum_lag_s)
         return int(self.cells.nbytes + self.entrants.nbytes + sum(array.nbytes for array in arrays))
 
 

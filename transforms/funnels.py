@@ -28,6 +28,7 @@ from transforms.funnel_walk import Attempts, Timeline, Windows, each_entry, furt
 from transforms.groups import group_rows
 from transforms.quantiles import EXACT_VALUES, lower_edges, quantile
 from transforms.runs import changes, starts
+from transforms.time_zones import SECOND_US
 
 Counted = Literal["customers", "journeys", "entries"]
 #: Partial counts; all add up. `what` is the state of the attempts whose last step is step_no, or the seconds of that step:
@@ -52,7 +53,6 @@ MOST_STEPS = 20
 FIRST_CHANNEL, PLAN = "first_channel", "plan"
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECOND_US = 1_000_000
 
 
 class FunnelError(ValueError):
@@ -90,8 +90,8 @@ class Funnel:
 
     @property
     def windows(self) -> Windows:
-        in_all = self.window_s * _SECOND_US
-        return Windows(tuple(min(seconds * _SECOND_US, in_all) for seconds in self.step_windows_s), in_all)
+        in_all = self.window_s * SECOND_US
+        return Windows(tuple(min(seconds * SECOND_US, in_all) for seconds in self.step_windows_s), in_all)
 
 
 def read_step(
@@ -304,7 +304,7 @@ def _tallied(
     for step in range(1, steps):
         there = np.flatnonzero(attempts.reached > step)
         at = time[attempts.rows[:, there]]
-        spans.append((there, (at[step] - at[step - 1]) // _SECOND_US, (at[step] - at[0]) // _SECOND_US))
+        spans.append((there, (at[step] - at[step - 1]) // SECOND_US, (at[step] - at[0]) // SECOND_US))
     everyone = pa.nulls(len(state), pa.string())
     for segment, values in {ALL: everyone, **segments}.items():
         named = values.fill_null(NO_VALUE).dictionary_encode()

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
