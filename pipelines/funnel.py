@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,7 +27,6 @@ from schemas.tables import tables
 from transforms.columns import one_chunk
 from transforms.duck import read_sql
 from transforms.funnels import (
-    FIRST_CHANNEL,
     FUNNEL_CELLS,
     MOST_VALUES,
     Counted,
@@ -113,7 +113,7 @@ def ask_funnel(lake: Lake | str, asked: Asked, run_id: str | None = None, most_v
         cells = FUNNEL_CELLS.empty_table()
         try:
             for piece in _pieces(con, funnel):
-                found = cells_of(piece, [funnel], micros(as_of), lambda keys: _first_channels(con, keys))
+                found = cells_of(piece, [funnel], micros(as_of), _OfLake(con))
                 cells = add_funnel_cells([cells, found])
         except (duckdb.Error, OSError) as error:  # a cast of theirs that fails on the data comes through Arrow
             reason = " ".join(str(error).partition("\n")[0].split()).rstrip(".!")
@@ -191,16 +191,33 @@ def _pieces(con: duckdb.DuckDBPyConnection, funnel: Funnel) -> Iterator[pa.Table
         yield pa.Table.from_batches(waiting, reader.schema)
 
 
-def _first_channels(con: duckdb.DuckDBPyConnection, keys: pa.Array) -> pa.Array:
-    """string[n]: the first channel of each customer_key."""
-    with con.cursor() as other:  # the first one is being read from
-        other.register("asked_keys", pa.table({"customer_key": keys}))
-        found = other.sql(
-            f"select customer_key, {FIRST_CHANNEL} from customers where customer_key in (select customer_key from asked_keys)"
-        ).to_arrow_table()
-        other.unregister("asked_keys")
-    place = pc.index_in(keys, one_chunk(found["customer_key"]))
-    return one_chunk(found[FIRST_CHANNEL]).take(place)
+@dataclass(frozen=True)
+class _OfLake:
+    """The background of a piece's customers, from the published tables."""
+
+    con: duckdb.DuckDBPyConnection
+
+    def first_channels(self, whose: pa.Array) -> pa.Array:
+        found = self._asked("customers", "first_channel", "true", whose)
+        return one_chunk(found["first_channel"]).take(pc.index_in(whose, one_chunk(found["customer_key"])))
+
+    def open_journeys(self, whose: pa.Array) -> pa.Array:
+        found = self._asked("journeys", "journey_no", "status = 'open'", whose)
+        return one_chunk(found["journey_no"]).take(pc.index_in(whose, one_chunk(found["customer_key"])))
+
+    def entries(self, whose: pa.Array, stage: str) -> tuple[np.ndarray, np.ndarray]:
+        found = self._asked(
+            "journey_stages", "epoch_us(entered_at) as at", "stage = '" + stage.replace("'", "''") + "'", whose
+        )
+        return pc.index_in(one_chunk(found["customer_key"]), whose).to_numpy().astype(np.int64), found["at"].to_numpy()
+
+    def _asked(self, table: str, column: str, condition: str, whose: pa.Array) -> pa.Table:
+        with self.con.cursor() as other:  # the first one is being read from
+            other.register("whose", pa.table({"customer_key": whose}))
+            sql = f"select customer_key, {column} from {table} where {condition} and customer_key in (from whose)"
+            found = other.sql(sql).to_arrow_table()
+            other.unregister("whose")
+        return found
 
 
 def funnels_of_settings(

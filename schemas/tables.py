@@ -681,8 +681,10 @@ _STAGE_DURATIONS = Table(
         Column("stage", TEXT, "The stage.", required=True),
         Column("segment", TEXT, "`all` or first_channel.", required=True, values=("all", "first_channel")),
         Column("segment_value", TEXT, "The first channel, `(none)` without one; null for everyone."),
-        Column("entries", WHOLE, "Times that a customer entered the stage: left + open_now.", required=True, minimum=1),
-        Column("left", WHOLE, "Of these, the times that the customer has left it again.", required=True, minimum=0),
+        Column(
+            "entries", WHOLE, "Times that a customer entered the stage: exits + open_now.", required=True, minimum=1
+        ),
+        Column("exits", WHOLE, "Of these, the times that the customer has left it again.", required=True, minimum=0),
         Column(
             "open_now",
             WHOLE,

@@ -698,8 +698,8 @@ def a_conversion_credited_twice(staged: StagedTables) -> None:
 @refused_tables("path_breaks: stages_are_left_or_open")
 def customers_who_wait_and_are_not_told(staged: StagedTables) -> None:
     """The open runs of a stage are left out of its entries, as if only the finished counted."""
-    row = staged.first("stage_durations", lambda row: row["segment"] == "all" and row["open_now"] and row["left"])
-    row |= {"entries": row["left"], "open_now": 0, "open_beyond_p90": None if row["p90_s"] is None else 0}
+    row = staged.first("stage_durations", lambda row: row["segment"] == "all" and row["open_now"] and row["exits"])
+    row |= {"entries": row["exits"], "open_now": 0, "open_beyond_p90": None if row["p90_s"] is None else 0}
 
 
 @refused_tables("customers: stage_has_its_time")

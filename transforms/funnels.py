@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import duckdb
 import numpy as np
@@ -146,12 +146,16 @@ def try_funnel(funnel: Funnel, touchpoints: str, connection: duckdb.DuckDBPyConn
 
     In a WHERE, because that takes no aggregate and no window: a step looks at one touchpoint.
     """
-    asked = [(f"The step {step.text}", f"({step.sql}\n)::boolean") for step in funnel.steps]
-    asked += [(f"The segment {by}", f"({by}\n)::varchar is not null") for by in funnel.by if by != FIRST_CHANNEL]
-    for what, condition in asked:
+    asked = [(f"The step {step.text}", "", f"({step.sql}\n)::boolean") for step in funnel.steps]
+    asked += [(f"The segment {by}", by, f"({by}\n)::varchar is not null") for by in funnel.by if by != FIRST_CHANNEL]
+    for what, segment, condition in asked:
         try:
             connection.execute(f"select 1 from {touchpoints} where {condition} limit 0").fetchall()
         except duckdb.Error as error:
+            if _WORD.fullmatch(segment):
+                known = [*connection.table(touchpoints).columns, FIRST_CHANNEL]
+                otherwise = "Name a column of touchpoints (parcours tables touchpoints), plan or first_channel."
+                raise FunnelError(f"{what} is no column of touchpoints", _near(segment, known, "", otherwise)) from None
             reason = " ".join(str(error).partition("\n")[0].split()).rstrip(".!")
             raise FunnelError(
                 f"{what} fails: {reason}",
@@ -194,47 +198,70 @@ def rows_sql(funnels: Sequence[Funnel], customer: str) -> str:
     return f"select {', '.join(columns)}\nfrom touchpoints{where}"
 
 
+class Background(Protocol):
+    """What else is asked about some customers: `whose`, by what `rows_sql` gives as `customer`, each once."""
+
+    def first_channels(self, whose: pa.Array) -> pa.Array:
+        """string[n]: null for none."""
+
+    def open_journeys(self, whose: pa.Array) -> pa.Array:
+        """int64[n]: the journey_no that may still go on at as-of; null for none."""
+
+    def entries(self, whose: pa.Array, stage: str) -> tuple[np.ndarray, np.ndarray]:
+        """int64[m], int64[m]: places in `whose`, and the microseconds at which they entered the stage."""
+
+
+@dataclass(frozen=True)
+class _OfShard:
+    """The background of a shard's customers, from its tables."""
+
+    shard: Mapping[str, pa.Table]
+
+    def first_channels(self, whose: pa.Array) -> pa.Array:
+        customers = self.shard["customers"]
+        return one_chunk(customers["first_channel"]).take(pc.index_in(whose, one_chunk(customers["customer_no"])))
+
+    def open_journeys(self, whose: pa.Array) -> pa.Array:
+        journeys = self.shard["journeys"]
+        journeys = journeys.filter(pc.equal(journeys["status"], "open"))
+        return one_chunk(journeys["journey_no"]).take(pc.index_in(whose, one_chunk(journeys["customer_no"])))
+
+    def entries(self, whose: pa.Array, stage: str) -> tuple[np.ndarray, np.ndarray]:
+        stages = self.shard["journey_stages"]
+        place = pc.index_in(one_chunk(stages["customer_no"]), whose)
+        wanted = pc.and_(pc.equal(one_chunk(stages["stage"]), stage), pc.is_valid(place))
+        at = one_chunk(stages["entered_at"]).cast(pa.int64())
+        return place.filter(wanted).to_numpy().astype(np.int64), at.filter(wanted).to_numpy()
+
+
 def funnel_cells(
-    touchpoints: pa.Table,
-    customers: pa.Table,
-    funnels: Sequence[Funnel],
-    as_of: int,
-    connection: duckdb.DuckDBPyConnection,
+    shard: Mapping[str, pa.Table], funnels: Sequence[Funnel], as_of: int, connection: duckdb.DuckDBPyConnection
 ) -> pa.Table:
     """FUNNEL_CELLS of one shard of whole customers, its touchpoints in order. `as_of` is microseconds.
 
-    `touchpoints` and `customers` have customer_no beside their published columns.
+    The tables touchpoints, customers, journeys and journey_stages have customer_no beside their published columns.
     """
     if not funnels:
         return FUNNEL_CELLS.empty_table()
-    rows = duck.select(connection, rows_sql(funnels, "customer_no"), {"touchpoints": touchpoints})
-
-    def first_channel(numbers: pa.Array) -> pa.Array:
-        place = pc.index_in(numbers, one_chunk(customers["customer_no"]))
-        return one_chunk(customers["first_channel"]).take(place)
-
-    return cells_of(rows, funnels, as_of, first_channel)
+    rows = duck.select(connection, rows_sql(funnels, "customer_no"), {"touchpoints": shard["touchpoints"]})
+    return cells_of(rows, funnels, as_of, _OfShard(shard))
 
 
-def cells_of(
-    rows: pa.Table, funnels: Sequence[Funnel], as_of: int, first_channel: Callable[[pa.Array], pa.Array]
-) -> pa.Table:
-    """FUNNEL_CELLS of the answer to `rows_sql`: whole customers, each in one piece, by seq.
-
-    `first_channel` gives that of each of some customers, by what `rows` has as `customer`.
-    """
+def cells_of(rows: pa.Table, funnels: Sequence[Funnel], as_of: int, background: Background) -> pa.Table:
+    """FUNNEL_CELLS of the answer to `rows_sql`: whole customers, each in one piece, by seq."""
     rows = rows.combine_chunks()
     customer = _numbered_runs(rows["customer"])
     if ((np.diff(rows["seq"].to_numpy()) <= 0) & (np.diff(customer) == 0)).any():
         raise ValueError("the touchpoints of a customer are not in the order of seq")
+    whose = one_chunk(rows["customer"]).take(pa.array(np.flatnonzero(changes(customer))))
     cells = []
     for number, funnel in enumerate(funnels):
-        attempts = _attempts(rows, number, funnel, customer, as_of)
+        attempts = _attempts(rows, number, funnel, customer, whose, as_of, background)
         entry = pa.array(attempts.rows[0])
         segments: dict[str, pa.Array] = {}
         for place, by in enumerate(funnel.by):
             if by == FIRST_CHANNEL:
-                segments[by] = first_channel(one_chunk(rows["customer"]).take(entry))
+                segments[by] = background.first_channels(whose).take(pa.array(customer[attempts.rows[0]]))
             elif by == PLAN:
                 segments[by] = one_chunk(rows["plan"]).take(_last_known(rows["plan"], customer).take(entry))
             else:
@@ -243,14 +270,17 @@ def cells_of(
     return add_funnel_cells(cells)
 
 
-def _attempts(rows: pa.Table, number: int, funnel: Funnel, customer: np.ndarray, as_of: int) -> Attempts:
-    """The attempts of one funnel; their rows are those of the table."""
+def _attempts(
+    rows: pa.Table, number: int, funnel: Funnel, customer: np.ndarray, whose: pa.Array, as_of: int,
+    background: Background,
+) -> Attempts:  # fmt: skip
+    """The attempts of one funnel; their rows are those of the table. `customer` int64[n] are places in `whose`."""
     time = rows["time"].to_numpy()
     bits = rows[f"steps_{number}"].to_numpy()
     matches = [np.flatnonzero(bits & (1 << place)) for place in range(len(funnel.steps))]
     for place, step in enumerate(funnel.steps):
         if step.stage is not None:
-            matches[place] = _entering(rows["stage"], step.stage, customer)
+            matches[place] = _entering(rows, step.stage, customer, background.entries(whose, step.stage))
     begin = time[matches[0]]
     within = np.ones(len(begin), bool) if funnel.since is None else begin >= funnel.since
     if funnel.until is not None:
@@ -267,7 +297,10 @@ def _attempts(rows: pa.Table, number: int, funnel: Funnel, customer: np.ndarray,
     group = np.cumsum(changes(customer[order]) | changes(journey[order])) - 1
     timeline = Timeline(group, time[order], tuple(np.sort(place_of[match]) for match in matches))
     found = furthest_of_group(timeline, funnel.windows, as_of)
-    return Attempts(found.reached, found.is_open, np.where(found.rows >= 0, order[found.rows], -1))
+    back = np.where(found.rows >= 0, order[found.rows], -1)
+    # Nothing more can come in a journey that is over, whatever is left of the window.
+    goes_on = background.open_journeys(whose).fill_null(-1).to_numpy()[customer[back[0]]] == journey[back[0]]
+    return Attempts(found.reached, found.is_open & goes_on, back)
 
 
 def _numbered_runs(values: pa.ChunkedArray) -> np.ndarray:
@@ -279,11 +312,19 @@ def _numbered_runs(values: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(new)))
 
 
-def _entering(stages: pa.ChunkedArray, stage: str, customer: np.ndarray) -> np.ndarray:
-    """The rows with which a customer enters a stage: the touchpoint before had another, or none."""
-    is_in = pc.fill_null(pc.equal(one_chunk(stages), stage), False).to_numpy(zero_copy_only=False)
-    was_in = np.concatenate(([False], is_in[:-1])) & ~changes(customer)
-    return np.flatnonzero(is_in & ~was_in)
+def _entering(
+    rows: pa.Table, stage: str, customer: np.ndarray, entries: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:  # fmt: skip
+    """The rows with which a customer enters a stage: those of the moments of `entries`, of a run of the stage the first.
+
+    A lapse enters a stage and is no touchpoint: the visit that comes after it finds the customer there.
+    """
+    time = rows["time"].to_numpy()
+    is_in = pc.fill_null(pc.equal(one_chunk(rows["stage"]), stage), False).to_numpy(zero_copy_only=False)
+    was_in = np.concatenate(([False], is_in[:-1] & (time[1:] == time[:-1]))) & ~changes(customer)
+    place = np.flatnonzero(is_in & ~was_in)
+    moments = group_rows(np.append(time[place], entries[1]), np.append(customer[place], entries[0])).number
+    return place[np.isin(moments[: len(place)], moments[len(place) :])]
 
 
 def _last_known(values: pa.ChunkedArray, customer: np.ndarray) -> pa.Array:

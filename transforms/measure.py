@@ -141,7 +141,7 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
     partial["credit_cells"] = channel_credit(shard, touches, connection)
     partial["path_cells"] = journey_paths(shard, touches, rules.paths, connection)
     as_of = micros(rules.calendar.as_of)
-    partial["funnel_cells"] = funnel_cells(touchpoints, customers, rules.funnels, as_of, connection)
+    partial["funnel_cells"] = funnel_cells(shard, rules.funnels, as_of, connection)
     partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
     histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
     partial |= partial_histories(histories, rules.forecast)

@@ -86,7 +86,7 @@ def _row(segment: str, value: str | None, stage: str, times: pa.Table, spent: in
         "segment": segment,
         "segment_value": value,
         "entries": left + open_now,
-        "left": left,
+        "exits": left,
         "open_now": open_now,
         "median_s": survival.quantile(0.5),
         "p90_s": p90,

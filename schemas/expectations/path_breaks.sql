@@ -47,8 +47,8 @@ runs as (
     group by stage
 ),
 durations as (
-    select segment, stage, sum(entries) as entries, sum(open_now) as open_now, sum("left") as n_left,
-        coalesce(sum(mean_left_s * "left"), 0) as left_s
+    select segment, stage, sum(entries) as entries, sum(open_now) as open_now, sum(exits) as n_left,
+        coalesce(sum(mean_left_s * exits), 0) as left_s
     from stage_durations
     group by segment, stage
 ),

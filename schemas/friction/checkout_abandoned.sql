@@ -1,4 +1,4 @@
--- Abandoned checkouts. Input: touchpoints, sessions; parameters $hours, $as_of. Grain: one session.
+-- Abandoned checkouts. Input: touchpoints, sessions; parameters $hours, $finished_by, $as_of. Grain: one session.
 -- A session counts once the grace has passed: until then the purchase may still come.
 with reached as (
     select
@@ -20,7 +20,7 @@ waited as (
     join sessions as s on r.session_no = s.session_no
 ),
 purchases as (
-    select customer_no, occurred_at from touchpoints where event_type = 'purchase'
+    select customer_no, occurred_at from touchpoints where list_contains($finished_by, event_type)
 )
 select
     w.customer_no,

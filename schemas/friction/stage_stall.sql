@@ -1,6 +1,10 @@
--- Stalls. Input: journey_stages; parameters $stall_days, $as_of. Grain: one run of one stage.
+-- Stalls. Input: journey_stages, tickets; parameters $stall_days, $as_of. Grain: one run of one stage.
 -- A stage that $stall_days does not name has no limit, unless it gives one for any ('*'). Nobody stalls in churned.
-with limited as (
+-- The stage service lasts until the customer buys or uses something, so there also a ticket must be open when the days are over.
+with open_tickets as (
+    select customer_no, unnest(open_periods) as open from tickets
+),
+limited as (
     select *, coalesce(($stall_days::map(varchar, double))[stage], ($stall_days::map(varchar, double))['*']) as days
     from journey_stages
     where stage <> 'churned'
@@ -16,4 +20,15 @@ select
     [event_id] as event_ids,
     null::decimal(18, 4) as minutes_lost
 from limited
-where coalesce(left_at, $as_of) > entered_at + span_of_days(days)
+where
+    coalesce(left_at, $as_of) > entered_at + span_of_days(days)
+    and (
+        stage <> 'service'
+        or exists (
+            from open_tickets as t
+            where
+                t.customer_no = limited.customer_no
+                and t.open.started_at <= limited.entered_at + span_of_days(limited.days)
+                and coalesce(t.open.ended_at > limited.entered_at + span_of_days(limited.days), true)
+        )
+    )

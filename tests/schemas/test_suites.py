@@ -371,7 +371,7 @@ DERIVED = {
             union all
             select 'first_channel', if(customer_key = 'c-1', 'search', '(none)'), * from runs
         )
-        select stage, segment, segment_value, count(*) as entries, count(*) filter (not is_open) as "left",
+        select stage, segment, segment_value, count(*) as entries, count(*) filter (not is_open) as exits,
             count(*) filter (is_open) as open_now, if(bool_or(is_open), null, median(s))::bigint as median_s,
             if(bool_or(is_open), null, max(s))::bigint as p90_s, avg(s) filter (not is_open) as mean_left_s,
             sum(s) / 86400 as customer_days,

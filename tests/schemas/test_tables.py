@@ -46,7 +46,7 @@ RELIED_ON = {
     "identity_decisions": "kind identifier decision reason n_customers",
     "quarantine": "run_id source file raw event_id event_type errors",
     "stage_transitions": "from_stage to_stage",
-    "stage_durations": "stage segment segment_value entries left open_now median_s p90_s share_of_time",
+    "stage_durations": "stage segment segment_value entries exits open_now median_s p90_s share_of_time",
     "journey_paths": "path_kind rank path paths customers converted not_converted conversion_share revenue",
     "channel_credit": "model channel currency conversions revenue",
     "runs": "run_id started_at as_of records_in events_in touchpoints duplicates quarantined after_as_of status",

@@ -80,6 +80,15 @@ def test_checkout_abandoned_where_the_purchase_comes_at_the_limit(steps: Any) ->
     assert len(points(steps, [*rows, {**late, "at": end, "who": "bob"}], "checkout_abandoned")) == 1
 
 
+@pytest.mark.parametrize(("finished_by", "found"), [(["purchase", "subscription_started"], 0), (["purchase"], 1)])
+def test_a_checkout_may_end_in_a_subscription(steps: Any, finished_by: list[str], found: int) -> None:
+    rows = [
+        visit("2026-01-05 10:00", page_kind="payment"),
+        {"type": "subscription_started", "at": "2026-01-05 10:05", "subscription_id": "s"},
+    ]
+    assert len(points(steps, rows, "checkout_abandoned", finished_by=finished_by)) == found
+
+
 def test_checkout_abandoned_counts_once_the_grace_has_passed(steps: Any) -> None:
     rows = [visit("2026-01-05 10:00", page_kind="payment")]
     passed = utc(2026, 1, 6, 10)
@@ -146,10 +155,10 @@ def ticket(what: str, at: Any, ticket_id: str = "t", **fields: Any) -> Row:
         ([], 43200),  # as-of, 30 d
         ([("resolved", "06 10:00")], None),  # a resolution that held, an hour after the opening
         ([("resolved", "08 09:00")], 2880),  # one that came too late
-        ([("resolved", "06 10:00"), ("reopened", "06 11:00")], 43200),  # still unanswered
-        ([("resolved", "06 10:00"), ("reopened", "06 11:00"), ("resolved", "09 09:00")], 4320),
+        ([("resolved", "06 10:00"), ("reopened", "06 11:00")], 43140),  # still unanswered; an hour of it resolved
+        ([("resolved", "06 10:00"), ("reopened", "06 11:00"), ("resolved", "09 09:00")], 4260),
         ([("resolved", "06 10:00"), ("reopened", "06 11:00"), ("resolved", "06 12:00")], None),
-        ([("resolved", "06 10:00"), ("reopened", "06 11:00"), ("replied", "08 09:00")], 2880),
+        ([("resolved", "06 10:00"), ("reopened", "06 11:00"), ("replied", "08 09:00")], 2820),
         ([("resolved", "06 10:00"), ("replied", "08 09:00")], None),  # nobody was waiting any more
         ([("resolved", "06 10:00"), ("replied", "08 09:00"), ("reopened", "09 09:00")], None),
         ([("replied", "06 10:00"), ("resolved", "06 11:00"), ("reopened", "09 09:00")], None),  # it was answered
@@ -165,6 +174,23 @@ def test_slow_first_response_waits_through_a_resolution_that_did_not_hold(
     found = points(steps, rows, "slow_first_response", "2026-02-05 09:00")
     assert [p["minutes_lost"] for p in found] == ([] if minutes is None else [minutes])
     assert all(p["known_at"] == utc(2026, 1, 7, 9) for p in found)
+
+
+def test_slow_first_response_is_known_when_the_ticket_is_opened_again(steps: Any) -> None:
+    """Resolved for five days, one hour on both sides of it: nobody could know of a wait before the reopening."""
+    rows = [
+        ticket("opened", "2026-01-06 09:00"),
+        ticket("resolved", "2026-01-06 10:00"),
+        ticket("reopened", "2026-01-11 09:00"),
+        ticket("replied", "2026-01-11 10:00"),
+    ]
+    (point,) = points(steps, rows, "slow_first_response")
+    assert (point["known_at"], point["ended_at"], point["minutes_lost"]) == (
+        utc(2026, 1, 11, 9), utc(2026, 1, 11, 10), 120,
+    )  # fmt: skip
+    # opened again before the day was over: it was waiting when the day was
+    rows[2] = ticket("reopened", "2026-01-07 08:00")
+    assert [p["known_at"] for p in points(steps, rows, "slow_first_response")] == [utc(2026, 1, 7, 9)]
 
 
 def test_slow_resolution_at_its_limit(steps: Any) -> None:
@@ -565,6 +591,23 @@ def test_stall_days_are_a_table_or_one_number(steps: Any) -> None:
     assert found({"consideration": 20, "*": 19}) == ["service", "advocacy"]
     assert found(19) == ["consideration", "service", "advocacy"]
     assert found(1_000_000) == []
+
+
+def test_nobody_stalls_in_service_without_an_open_ticket(steps: Any) -> None:
+    """The limit of 14 days is over on the 15th; the stage service lasts, whatever becomes of the ticket."""
+    opened, limit = ticket("opened", "2026-01-01"), utc(2026, 1, 15)
+
+    def found(*more: Any) -> int:
+        return len(points(steps, [opened, *more], "stage_stall", "2026-03-31"))
+
+    assert found() == 1
+    assert found(ticket("resolved", limit)) == 0
+    assert found(ticket("resolved", limit + MICROSECOND)) == 1
+    assert found(ticket("resolved", "2026-01-02"), ticket("reopened", limit)) == 1
+    assert found(ticket("resolved", "2026-01-02"), ticket("reopened", limit + MICROSECOND)) == 0
+    assert found(ticket("resolved", "2026-01-02"), ticket("opened", "2026-01-03", ticket_id="other")) == 1
+    of_bob = {**ticket("opened", "2026-01-03", ticket_id="other"), "who": "bob"}
+    assert found(ticket("resolved", "2026-01-02"), of_bob) == 1  # his own stay, and not hers
 
 
 def test_nobody_stalls_in_churned_and_a_lapse_ends_a_stage(steps: Any) -> None:

@@ -40,7 +40,7 @@ Row = dict[str, Any]
 CONTRACTS = load_contracts()
 TABLE = tables(CONTRACTS)["funnels"]
 COLUMNS = tables(CONTRACTS)["touchpoints"].schema.names
-STAGES = ("consideration", "purchase", "loyalty", "usage")
+STAGES = ("consideration", "purchase", "loyalty", "usage", "churned")
 CONNECTION = duck.connect()
 DAY = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 AS_OF = "2026-06-01 00:00"
@@ -71,6 +71,35 @@ def touchpoints(rows: Iterable[Row]) -> pa.Table:
     return pa.Table.from_pylist(found, schema)
 
 
+def shard_of(points: pa.Table) -> dict[str, pa.Table]:
+    """The tables beside them: of a customer's journeys the last one goes on; a touchpoint's stage is what it entered."""
+    journeys: dict[tuple[int, int], Row] = {}
+    last: dict[int, int] = {}
+    stages: list[Row] = []
+    stage: tuple[int, str | None] = (-1, None)
+    for row in points.to_pylist():
+        journeys.setdefault((row["customer_no"], row["journey_no"]), {"status": "closed", **row})
+        last[row["customer_no"]] = max(row["journey_no"], last.get(row["customer_no"], 0))
+        if (row["customer_no"], row["stage"]) != stage and row["stage"]:
+            stages.append({**row, "entered_at": row["occurred_at"]})
+        stage = row["customer_no"], row["stage"]
+    for whose, number in last.items():
+        journeys[whose, number]["status"] = "open"
+    keys = pa.schema([("customer_no", pa.int64()), ("customer_key", pa.string())])
+    made = {
+        "journeys": (list(journeys.values()), [("journey_no", pa.int64()), ("status", pa.string())]),
+        "journey_stages": (stages, [("stage", pa.string()), ("entered_at", pa.timestamp("us", "UTC"))]),
+    }
+    others = {
+        name: pa.Table.from_pylist(
+            [{k: row[k] for k in (*keys.names, *dict(fields))} for row in rows],
+            pa.schema([*keys, *fields]),
+        )
+        for name, (rows, fields) in made.items()
+    }
+    return {"touchpoints": points, "customers": customers(points), **others}
+
+
 def customers(points: pa.Table) -> pa.Table:
     first: dict[int, Row] = {}
     for row in points.select(["customer_no", "customer_key", "channel"]).to_pylist():
@@ -91,8 +120,7 @@ def funnel(
 
 
 def cells(rows: Iterable[Row], *asked: Funnel, as_of: str = AS_OF) -> pa.Table:
-    points = touchpoints(rows)
-    return funnel_cells(points, customers(points), asked, micros(at(as_of)), CONNECTION)
+    return funnel_cells(shard_of(touchpoints(rows)), asked, micros(at(as_of)), CONNECTION)
 
 
 def told(rows: Iterable[Row], *asked: Funnel, as_of: str = AS_OF, **options: Any) -> list[Row]:
@@ -291,7 +319,7 @@ def test_steps_that_are_not(text: str, message: str, mend: str) -> None:
         (funnel("site_visit", "count(*) > 1"), "The step .* fails: .*aggregates"),
         (funnel("site_visit", "row_number() over () > 1"), "The step .* fails: .*window"),
         (funnel("site_visit", "page_kind ="), "The step .* fails: "),
-        (funnel("site_visit", "purchase", by=["chanel"]), "The segment chanel fails"),
+        (funnel("site_visit", "purchase", by=["chanel"]), "The segment chanel is no column of touchpoints"),
         (funnel("site_visit", "purchase", by=["max(channel)"]), "The segment .* fails: .*aggregates"),
         (funnel("site_visit", "purchase", by=["lag(channel) over ()"]), "The segment .* fails: .*window"),
     ],
@@ -299,8 +327,9 @@ def test_steps_that_are_not(text: str, message: str, mend: str) -> None:
 def test_sql_that_cannot_be_asked_is_named(asked: Funnel, message: str) -> None:
     with duck.connect() as connection:
         connection.register("touchpoints", touchpoints([]))
-        with pytest.raises(FunnelError, match=message):
+        with pytest.raises(FunnelError, match=message) as caught:
             try_funnel(asked, "touchpoints", connection)
+        assert asked.by != ("chanel",) or "Did you mean channel" in caught.value.mend
         good = funnel(A, B, "stage:usage", by=["channel", "plan", "first_channel", "upper(country)"])
         try_funnel(good, "touchpoints", connection)
 
@@ -319,6 +348,36 @@ def test_parts_that_fit() -> None:
         check_funnel(["s"] * steps, ["1h"] * windows, ["channel", "plan"])
 
 
+def test_a_visit_after_a_lapse_does_not_enter_churned() -> None:
+    """ann lapsed between her orders: her visit finds her in churned, her second order enters purchase once more."""
+    rows = [
+        {"at": "10:00", "stage": "purchase"}, {"at": "12:00", "stage": "churned"}, {"at": "13:00", "stage": "purchase"},
+        {"who": "bob", "at": "10:00", "stage": "purchase"}, {"who": "bob", "at": "12:00", "stage": "churned"},
+        {"who": "cy", "at": "10:00", "stage": "purchase"}, {"who": "cy", "at": "13:00", "stage": "purchase"},
+    ]  # fmt: skip
+    shard = shard_of(touchpoints(rows))
+    entered = {
+        0: (("10:00", "purchase"), ("11:00", "churned"), ("13:00", "purchase")),
+        1: (("10:00", "purchase"), ("12:00", "churned")),
+        2: (("10:00", "purchase"), ("11:00", "churned"), ("13:00", "purchase")),
+    }
+    runs = [
+        {"customer_no": whose, "stage": stage, "entered_at": at(clock)}
+        for whose, own in entered.items()
+        for clock, stage in own
+    ]
+    shard["journey_stages"] = pa.Table.from_pylist(runs, shard["journey_stages"].schema)
+
+    def entries(stage: str) -> list[tuple[int, int, int]]:
+        asked = funnel(f"stage:{stage}", "purchase", counted="entries")
+        return counts(
+            merge_funnels([funnel_cells(shard, [asked], micros(at(AS_OF)), CONNECTION)], [asked], TABLE).to_pylist()
+        )
+
+    assert entries("churned")[0] == (1, 1, 0)  # bob cancelled; ann and cy were there already
+    assert entries("purchase")[0] == (5, 5, 0)  # cy's second order, too: he had lapsed in between
+
+
 # --- what is counted -------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +391,17 @@ def test_journeys_are_counted_each_by_itself_though_one_may_lie_within_another()
     assert counts(found) == [(2, 1, 0), (1, 0, 0)]
     assert counts(found, "journey_no", "1") == [(1, 0, 0), (1, 0, 0)] and found[1]["step_median_s"] == 1_200
     assert counts(told(rows, funnel("purchase", "refund"))) == [(1, 0, 0), (1, 0, 0)]  # of the customer, once
+
+
+@pytest.mark.parametrize(("refunded_in", "state"), [(1, (1, 1, 0)), (2, (1, 0, 1))])
+def test_a_journey_that_is_over_is_open_no_more(refunded_in: int, state: tuple[int, int, int]) -> None:
+    """The window runs until 11:00, and journey 1 ended at 10:10, when the next one began."""
+    rows = [
+        {"at": "10:00", "type": "refund", "journey_no": refunded_in}, {"at": "10:10", "type": "site_visit", "journey_no": 2},
+    ]  # fmt: skip
+    found = told(rows, funnel("refund", "purchase", counted="journeys"), as_of="2026-01-05 10:30")
+    assert counts(found)[0] == state
+    assert counts(told(rows, funnel("refund", "purchase"), as_of="2026-01-05 10:30"))[0] == (1, 0, 1)
 
 
 def test_a_period_limits_the_entries_and_not_the_steps_after() -> None:
@@ -358,7 +428,7 @@ def test_a_funnel_that_nobody_entered_still_has_its_rows() -> None:
 def test_touchpoints_out_of_order_are_refused() -> None:
     points = touchpoints(PEERS)
     with pytest.raises(ValueError, match="not in the order of seq"):
-        funnel_cells(points.take(pa.array([1, 0, 2, 3])), customers(points), [funnel(A, B)], 0, CONNECTION)
+        funnel_cells(shard_of(points.take(pa.array([1, 0, 2, 3]))), [funnel(A, B)], 0, CONNECTION)
 
 
 # --- adding up -------------------------------------------------------------------------------------------------------
@@ -471,14 +541,14 @@ def test_cells_of_a_table_in_pieces_are_those_of_a_shard() -> None:
     from transforms.funnels import rows_sql
 
     points = touchpoints(FOUR)
-    asked = (funnel(A, B, C, by=["channel", "first_channel"]),)
+    asked = (funnel(A, B, C, by=["channel", "first_channel"]), funnel(A, B, name="journeys", counted="journeys"))
     rows = duck.select(CONNECTION, rows_sql(asked, "customer_key"), {"touchpoints": points})
-    people = customers(points)
-    first = {row["customer_key"]: row["first_channel"] for row in people.to_pylist()}
+    by_key = {
+        name: table.drop_columns(["customer_no"]).rename_columns({"customer_key": "customer_no"})
+        for name, table in shard_of(points).items()
+    }
     parts = [
-        cells_of(
-            piece, asked, micros(at("12:00")), lambda keys: pa.array([first[key] for key in keys.to_pylist()], "string")
-        )
+        cells_of(piece, asked, micros(at("12:00")), funnels._OfShard(by_key))
         for piece in (rows.slice(0, 5), rows.slice(5))
     ]
     assert add_funnel_cells(parts).equals(cells(FOUR, *asked, as_of="12:00"))

@@ -51,7 +51,7 @@ def test_the_waiting_are_not_left_out(steps: Any) -> None:
         usage("2026-02-27 12:00", "cy"), usage("2026-02-19 12:00", "dan"), usage("2026-02-09 12:00", "eve"),
     ]  # fmt: skip
     row = found(steps, rows)["consideration", None]
-    assert (row["entries"], row["left"], row["open_now"]) == (5, 2, 3)
+    assert (row["entries"], row["exits"], row["open_now"]) == (5, 2, 3)
     assert (row["median_s"], row["p90_s"], row["open_beyond_p90"]) == (None, None, None)
     assert (row["mean_left_s"], row["customer_days"], row["method"]) == (2 * DAY, 1 + 3 + 2 + 10 + 20, "exact")
 
@@ -157,8 +157,8 @@ def test_as_a_plain_loop_counts(steps: Any, rows: list[Row]) -> None:
     assert set(told) == set(stays)
     for key, own in stays.items():
         row = told[key]
-        assert (row["entries"], row["left"]) == (len(own), sum(left for _, left in own))
-        assert row["entries"] == row["left"] + row["open_now"]
+        assert (row["entries"], row["exits"]) == (len(own), sum(left for _, left in own))
+        assert row["entries"] == row["exits"] + row["open_now"]
         assert row["median_s"] == kaplan_meier_quantile(own, 0.5)
         assert row["p90_s"] == kaplan_meier_quantile(own, 0.9)
         assert row["customer_days"] == pytest.approx(sum(seconds for seconds, _ in own) / DAY)
