@@ -44,7 +44,7 @@ def cost_of(module: str, function: str, inputs: str) -> Cost:
         code = (
             f"import sys; sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE)!r}];"
             "from pipelines.allocator import restart_with_settings; restart_with_settings();"
-            "from pipelines.without_pandas import hide_pandas; hide_pandas();"
+            "from pipelines.without_unused import hide_unused; hide_unused();"
             f"import {module}; {module}.{function}({inputs!r}, {lake!r})"
         )
         clock = time.monotonic()

@@ -22,7 +22,7 @@ import click
 
 from pipelines.allocator import restart_with_settings
 from pipelines.errors import ParcoursError, Refused, UsageError
-from pipelines.without_pandas import hide_pandas
+from pipelines.without_unused import hide_unused
 
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 _HANDLE_MUCH_DATA = ("run", "check", "demo")
@@ -33,7 +33,7 @@ def main() -> NoReturn:
     """The console script `parcours`."""
     if sys.argv[1:2] and sys.argv[1] in _HANDLE_MUCH_DATA:
         restart_with_settings()
-    hide_pandas()
+    hide_unused()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no crash
     sys.exit(status_of())

@@ -27,9 +27,9 @@ from types import TracebackType
 import pytest
 from hypothesis import settings
 
-from pipelines.without_pandas import hide_pandas
+from pipelines.without_unused import hide_unused
 
-hide_pandas()  # before a test imports Beam: as the command line does
+hide_unused()  # before a test imports Beam: as the command line does
 
 # The same examples every time: a test that passes must pass again. Others are looked for by
 # make test PYTEST="--hypothesis-profile=explore"

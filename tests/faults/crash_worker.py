@@ -23,7 +23,7 @@ from pipelines.catalog import connect
 from pipelines.lake import Lake
 from pipelines.run import run
 from pipelines.settings import Settings, parse_time
-from pipelines.without_pandas import hide_pandas
+from pipelines.without_unused import hide_unused
 from tests.faults.file_operations import Fault, FileOperations
 from tests.lake_tables import in_order_of_key
 
@@ -187,7 +187,7 @@ def main(args: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    hide_pandas()
+    hide_unused()
     # It tries the SQL of the settings, on nothing and before the lake is touched: a third of the time of a run so small.
     # Here and not above: the tests import this module too.
     pipelines.run.check_plan = lambda *_: None
