@@ -185,7 +185,9 @@ class _Staged:
 
     def _replaced_metrics(self) -> list[dict[str, Any]]:
         """Metrics that the user defines in their own way: the sums of ours need not hold for them."""
-        ours, used = load_metrics(None), load_metrics(self.manifest.settings.get("metrics"))
+        if not self.manifest.settings.get("metrics"):
+            return []
+        ours, used = load_metrics(None), load_metrics(self.manifest.settings["metrics"])
         replaced = [name for name, metric in used.items() if name in ours and metric != ours[name]]
         return [{"name": "replaced_metric", "source": "", "code": name, "count": 1} for name in replaced]
 

@@ -12,7 +12,7 @@ import importlib.abc
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,8 @@ import duckdb
 #: What Great Expectations imports for statistics, charts and renderings that no audit of ours asks for.
 _NOT_NEEDED = frozenset(("altair", "jsonschema", "mistune", "scipy.spatial", "scipy.stats"))
 _SAMPLES = 5
+#: Great Expectations reads 200 of them at most.
+_MOST_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class GreatExpectations:
         from great_expectations import get_context
         from great_expectations.data_context.types.base import ProgressBarsConfig
         from great_expectations.execution_engine import SqlAlchemyExecutionEngine
+        from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
         class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):
             """Fetches a result while it still has the connection, and has columns from DESCRIBE."""
 
             def execute_query(self, query: Any) -> Any:
                 if isinstance(query, sqlalchemy.TextClause):
-                    query = sqlalchemy.text(rows.answering(str(query)))
+                    names, found = rows.answering(str(query))
+                    return IteratorResult(SimpleResultMetaData(names), found)
                 with self.get_connection() as connection:
                     return connection.execute(query).freeze()()
 
@@ -152,23 +156,34 @@ class _Columns:
 
 
 class _RowsOnce:
-    """Asks once for the rows that must not be there: Great Expectations counts them by one query and reads them by another."""
+    """Asks once for the rows that must not be there: Great Expectations counts them by one query and reads them by another.
+
+    The answers do not pass through SQLAlchemy, which takes longer over most of them than DuckDB.
+    """
 
     _COUNTED = re.compile(r"SELECT COUNT\(\*\) as (\w+) FROM \((.*)\) AS substituted_batch_subquery", re.DOTALL)
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._con = con
-        self._kept: dict[str, str] = {}
+        self._kept: dict[str, tuple[list[str], list[tuple[Any, ...]], int]] = {}
 
-    def answering(self, query: str) -> str:
-        """The query, on the rows as they were found the first time."""
+    def answering(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """The names of the answer's columns, and its rows; those of unexpected rows as they were found the first time."""
         counted = self._COUNTED.match(query.strip())
         rows = (counted[2] if counted else query).strip()
         if rows not in self._kept:
-            name = f"unexpected_rows_{len(self._kept)}"
-            self._con.execute(f"create temp table {name} as {rows}")
-            self._kept[rows] = name
-        return f"select count(*) as {counted[1]} from {self._kept[rows]}" if counted else f"from {self._kept[rows]}"
+            self._kept[rows] = self._found(rows)
+        names, found, count = self._kept[rows]
+        return ([counted[1]], iter([(count,)])) if counted else (names, iter(found))
+
+    def _found(self, rows: str) -> tuple[list[str], list[tuple[Any, ...]], int]:
+        """Names, rows and their number; of many rows the first, more than Great Expectations reads."""
+        cursor = self._con.execute(rows)
+        names = [name for name, *_ in cursor.description or ()]
+        found = cursor.fetchmany(_MOST_ROWS)
+        if len(found) < _MOST_ROWS:
+            return names, found, len(found)
+        return names, found, self._con.execute(f"select count(*) from ({rows})").fetchall()[0][0]
 
 
 def _nothing(*_: Any) -> None:

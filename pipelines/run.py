@@ -19,7 +19,7 @@ import apache_beam as beam
 
 from pipelines import journeys, run_states
 from pipelines.audit import Audit, Auditor, refusal
-from pipelines.beam_options import BeamOptions
+from pipelines.beam_quickly import BeamOptions, spare_beam
 from pipelines.catalog import write_catalog
 from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
@@ -285,8 +285,9 @@ def make_plan(
     try:
         contracts = load_contracts(settings.contracts)
         sources = load_sources(settings.sources)
-        metrics = tuple(load_metrics(settings.metrics).values())
-        friction = tuple(load_friction(settings.friction, settings.friction_parameters).values())
+        metrics = tuple(metric.as_computed for metric in load_metrics(settings.metrics).values())
+        kinds = load_friction(settings.friction, settings.friction_parameters).values()
+        friction = tuple(kind.as_computed for kind in kinds)
         # A suite that cannot be used is better known now than after the pipeline.
         load_suites(contracts, tables(contracts), settings.expectations)
     except (ContractError, SourceError, DictionaryError, SuiteError) as error:
@@ -345,6 +346,7 @@ def _shards(files: Sequence[InputFile], events_per_shard: int) -> int:
 
 def _execute(graph: Any, plan: journeys.Plan, beam_args: Sequence[str], settings: Settings) -> None:
     """Run a graph to its end. Files that the user can mend leave the pipeline as data; of exceptions, see below."""
+    spare_beam()
     options = BeamOptions(list(beam_args) or ["--runner=FnApiRunner"], save_main_session=False)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it logs what it then raises

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,14 @@ class Metric:
         """The names under which the metric stands in lifecycle_metrics."""
         return tuple(f"{self.name}_{s}" for s in self.statistics) if self.shape == "distribution" else (self.name,)
 
+    @property
+    def as_computed(self) -> Metric:
+        """The entry without what only people read: the rest is sent to each step that measures."""
+        return replace(
+            self, description="", formula="", numerator="", denominator="", anchor="", exclusions="", source="",
+            example=Example("", (), (), ()),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Friction:
@@ -169,6 +177,11 @@ class Friction:
     file: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     excludes_outcome: bool = False
+
+    @property
+    def as_computed(self) -> Friction:
+        """Likewise."""
+        return replace(self, example=Example("", (), (), ()), description="", source="")
 
     @property
     def name(self) -> str:

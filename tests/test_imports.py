@@ -102,7 +102,13 @@ def test_a_run_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
         "assert done.published and len(done.audit.results) > 100"
     )
     loaded = loaded_by(code % str(tmp_path / "lake"))
-    assert "apache_beam" in loaded and not loaded & {*GREAT_EXPECTATIONS, *STATISTICS, "pandas", "pymongo", "apache_beam.io.gcp.bigquery"}
+    assert "apache_beam" in loaded and not loaded & {
+        *GREAT_EXPECTATIONS,
+        *STATISTICS,
+        "pandas",
+        "pymongo",
+        "apache_beam.io.gcp.bigquery",
+    }
 
 
 def test_what_workers_import_brings_no_great_expectations() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -17,11 +18,18 @@ SQL = Path(__file__).parent / "sql"
 def connect() -> duckdb.DuckDBPyConnection:
     """A connection for one step: one thread (the parallelism is Beam's), UTC, no look at Python variables.
 
-    Made in `DoFn.setup`: it takes some 45 ms and cannot be pickled.
+    Made in `DoFn.setup`: it cannot be pickled. All of a process share one database in memory, which takes some 45 ms to
+    make; what a connection registers and its temporary tables are its own.
     """
-    connection = duckdb.connect(config={"threads": 1, "preserve_insertion_order": True})
+    connection = _database(os.getpid()).cursor()
     connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
     return connection
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """That of a process: one that was forked has its own."""
+    return duckdb.connect(config={"threads": 1, "preserve_insertion_order": True})
 
 
 @cache
