@@ -221,8 +221,8 @@ def _claim(rows: Sequence[dict[str, Any]]) -> None:
                 ((row["currency"], value),) = values.items()
                 losses, error = row["excess_losses"], row["_error"] * row["n_matched"]
                 row["mean_value"] = _money(value.mean)
-                for end, way in (("", 0), ("_low", -1), ("_high", 1)):
-                    row[f"revenue_at_risk{end}"] = _money(losses * value.mean + way * _Z * value.error(losses, error))
+                ends = zip(("", "_low", "_high"), value.at_risk(losses, error), strict=True)
+                row |= {f"revenue_at_risk{end}": _money(amount) for end, amount in ends}
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -232,6 +232,10 @@ def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (money is None, -(money or 0), losses is None, -(losses or 0), -row["n_points"], key)
 
 
+#: Wider than ten thousand times either way an interval says no more, and no column holds it.
+_WIDEST = math.log(10_000)
+
+
 @dataclass(frozen=True)
 class Value:
     """The mean of what `outcomes` controls' outcomes were worth, and its variance from one to the next."""
@@ -239,6 +243,17 @@ class Value:
     mean: float
     variance: float
     outcomes: int
+
+    def at_risk(self, losses: float, error: float) -> tuple[float, float, float]:
+        """What so many losses, more than none, were worth, and the ends of its interval.
+
+        A few large orders make a sum of money: the interval is even on the scale of its logarithm, and never below nothing.
+        """
+        amount = losses * self.mean
+        if amount <= 0:
+            return amount, amount, amount
+        factor = math.exp(min(_Z * self.error(losses, error) / amount, _WIDEST))
+        return amount, amount / factor, amount * factor
 
     def error(self, losses: float, error: float) -> float:
         """Standard error of the money lost with so many losses, told with such an error.

@@ -113,8 +113,7 @@ def test_a_hundred_companies(steps: Any) -> None:
     for kind, _, _ in PLANTED:
         assert seen[kind, "in the first places"] >= 99, seen
         assert seen[kind, "covers what was lost"] >= 90, seen
-        assert seen[kind, "covers the money"] >= 85, seen
-    assert sum(seen[kind, "covers the money"] for kind, _, _ in PLANTED) >= 270, seen
+        assert seen[kind, "covers the money"] >= 90, seen
     assert seen["", "another claim"] <= 8, seen
 
 
