@@ -398,7 +398,11 @@ def funnel(
 )
 @click.option("--metric", metavar="NAME", help="Tell a number of lifecycle_metrics instead, event by event.")
 @click.option(
-    "--period", metavar="MONTH", default="all", show_default=True, help="With --metric: a month as 2026-02, or all."
+    "--period",
+    metavar="MONTH",
+    default="all",
+    show_default=True,
+    help="With --metric: a month as 2026-02, or all; of what the setting `periods` asks for 2026-Q1, 2026-W07 or 2026-02-14.",
 )
 @click.option("--segment", metavar="NAME=VALUE", help="With --metric: of a segment, such as plan=pro.")
 @click.option("--customer", "only", metavar="CUSTOMER", help="With --metric: what one customer has to do with it.")

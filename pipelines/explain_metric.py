@@ -29,16 +29,16 @@ from schemas.dictionary import Metric, load_metrics
 from schemas.entries import DictionaryError
 from transforms.duck import read_sql, used
 from transforms.metric_inputs import MADE, MADE_OF_MONTHS, MONTH_COLUMNS, Calendar, made, metric_parameters
-from transforms.time_zones import Months, next_month
+from transforms.time_zones import Kind, Periods
 
-_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _SHARED = ("currency", "n", "pending", "is_open", "value", "numerator", "denominator")
 _NO_VALUE = "(none)"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which number: a metric by a published name, a period (`2026-02` or `all`), one customer, a segment's value."""
+    """Which number: a metric by a published name, a period (`2026-02`, `2026-Q1`, `2026-W07`, `2026-02-14` or `all`), one
+    customer, a segment's value."""
 
     metric: str
     period: str = "all"
@@ -73,19 +73,22 @@ class MetricExplanation:
 
 def explain_metric(lake: Lake | str, asked: Asked) -> MetricExplanation:
     """What the published run says of one number. UsageError names what is not there, and what is."""
-    with explaining(lake, asked.customer) as explain:
+    with explaining(lake, asked.customer, _period(asked.period)[0]) as explain:
         return explain(asked)
 
 
 @contextlib.contextmanager
-def explaining(lake: Lake | str, customer: str | None = None) -> Iterator[Callable[[Asked], MetricExplanation]]:
-    """A function that explains numbers of the published run, for as long as it lasts; of one customer, or of all."""
+def explaining(
+    lake: Lake | str, customer: str | None = None, kind: Kind = "month"
+) -> Iterator[Callable[[Asked], MetricExplanation]]:
+    """A function that explains numbers of the published run, for as long as it lasts; of one customer, or of all; of
+    periods of one kind, or over all."""
     lake = Lake(lake) if isinstance(lake, str) else lake
     manifest = lake.published()
     with reading(lake, manifest.run_id) as con:
         try:
             key = find_customer(con, manifest, lake.path, customer)[0] if customer else None
-            with _inputs(con, manifest, key) as calendar:
+            with _inputs(con, manifest, key, kind) as calendar:
                 known = _known_metrics(manifest)
                 yield lambda asked: _explanation(con, manifest, _named(asked.metric, known), asked, key, calendar)
         except duckdb.Error as error:
@@ -118,48 +121,67 @@ def _named(name: str, known: Mapping[str, Metric]) -> Metric:
     return named[name]
 
 
-def _month(period: str) -> datetime.date | None:
-    if period == "all":
-        return None
-    if not _PERIOD.fullmatch(period):
-        raise UsageError(f"{clean(period)} is no period.", "Write a month as 2026-02, or all.")
-    return datetime.date.fromisoformat(f"{period}-01")
+def _period(text: str) -> tuple[Kind, datetime.date | None]:
+    """What kind of period is meant, and its first day; over all: months, and None."""
+    if text == "all":
+        return "month", None
+    with contextlib.suppress(ValueError):
+        if re.fullmatch(r"\d{4}-\d\d", text):
+            return "month", datetime.date.fromisoformat(f"{text}-01")
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return "day", datetime.date.fromisoformat(text)
+        if re.fullmatch(r"\d{4}-W\d\d", text):
+            return "week", datetime.date.fromisocalendar(int(text[:4]), int(text[6:]), 1)
+        if re.fullmatch(r"\d{4}-Q\d", text):
+            return "quarter", datetime.date(int(text[:4]), 3 * int(text[6:]) - 2, 1)
+    raise UsageError(
+        f"{clean(text)} is no period.",
+        "Write a month as 2026-02, or all; a quarter as 2026-Q1, a week as 2026-W07, a day as 2026-02-14.",
+    )
 
 
 # ---- what the metric's SQL sees -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _inputs(con: duckdb.DuckDBPyConnection, manifest: Manifest, key: str | None) -> Iterator[Calendar]:
+def _inputs(con: duckdb.DuckDBPyConnection, manifest: Manifest, key: str | None, kind: Kind) -> Iterator[Calendar]:
     """The tables of the metrics' SQL, of all customers or of one, as the run had them."""
     settings = manifest.settings
-    calendar = Calendar(Months(settings.get("timezone", "UTC")), _as_of(manifest))
+    calendar = Calendar(Periods(settings.get("timezone", "UTC"), kind), _as_of(manifest))
     [[first]] = con.execute("select min(occurred_at) from touchpoints").fetchall()
-    first = calendar.months.local_day(first).replace(day=1) if first is not None else datetime.date.max
+    first = calendar.months.first_day(calendar.months.local_day(first)) if first is not None else datetime.date.max
     con.register("months", calendar.table(first))
     con.execute("set variable explained = $key", {"key": key})
     whose = "where customer_key = getvariable('explained')" if key is not None else ""
     zone = text(calendar.months.timezone)
+    of_months = {"customer_months"} if kind != "month" else set()  # made below, of the periods that are asked for
     for table in manifest.tables:
-        if any(column["name"] == "customer_key" for column in table.columns):
+        if table.name not in of_months and any(column["name"] == "customer_key" for column in table.columns):
             extra = {"customer_no": "customer_key"}
             if table.name in ("touchpoints", "sessions"):
                 extra["session_no"] = "session_id"
             moments = {"month": "occurred_at"} if table.name == "touchpoints" else MONTH_COLUMNS.get(table.name, {})
             extra |= {
-                name: f"date_trunc('month', timezone({zone}, {column}))::date" for name, column in moments.items()
+                name: f"date_trunc('{kind}', timezone({zone}, {column}))::date" for name, column in moments.items()
             }
             added = "".join(f", {expression} as {name}" for name, expression in extra.items())
             # A table of one customer is small, and asked many times; the tables of all stay views.
-            kind = "view" if key is None else "table"
-            con.execute(f"create temp {kind} {table.name} as select *{added} from memory.main.{table.name} {whose}")
+            form = "view" if key is None else "table"
+            con.execute(f"create temp {form} {table.name} as select *{added} from memory.main.{table.name} {whose}")
     con.execute(
-        f"create temp table lapses as select *, date_trunc('month', timezone({zone}, happened_at))::date as month "
+        f"create temp table lapses as select *, date_trunc('{kind}', timezone({zone}, happened_at))::date as month "
         f"from ({read_sql('lapses')})",
         {"as_of": calendar.as_of, "inactivity_days": inactivity_days(con, manifest)},
     )
-    with made(con, (*MADE, *MADE_OF_MONTHS), calendar.as_of, with_events=True):
-        yield calendar
+    with made(con, MADE, calendar.as_of, with_events=True):
+        if of_months:
+            con.execute(
+                "create temp table inactivity as select $days::bigint as days", {"days": inactivity_days(con, manifest)}
+            )
+            con.execute(f"create temp table customer_months as\n{read_sql('customer_months')}")
+            con.execute("drop table inactivity")  # no metric may see it
+        with made(con, MADE_OF_MONTHS, calendar.as_of, with_events=True):
+            yield calendar
 
 
 def _as_of(manifest: Manifest) -> datetime.datetime:
@@ -178,12 +200,13 @@ def _explanation(
     key: str | None,
     calendar: Calendar,
 ) -> MetricExplanation:
-    month = _month(asked.period)
+    month = _period(asked.period)[1]
     name = asked.metric if asked.metric in metric.published_names else metric.published_names[0]
     cut = _cut(con, metric, asked, name)
-    published = _published(con, name, month, cut)
+    kind = "all" if month is None else calendar.months.kind
+    published = _published(con, name, kind, month, cut)
     if not published:
-        raise UsageError(*_not_there(con, name, month, cut))
+        raise UsageError(*_not_there(con, name, asked.period, kind, cut))
     contributions = _contributions(con, manifest, metric, month, cut, calendar)
     sums = _sums(metric, contributions, [row.get("currency") for row in published])
     taken = lifespan(con, manifest, cut) if metric.shape == "lifetime" else None
@@ -215,14 +238,14 @@ def _cut(con: duckdb.DuckDBPyConnection, metric: Metric, asked: Asked, name: str
 
 
 def _published(
-    con: duckdb.DuckDBPyConnection, name: str, month: datetime.date | None, cut: tuple[str, str | None]
+    con: duckdb.DuckDBPyConnection, name: str, kind: str, month: datetime.date | None, cut: tuple[str, str | None]
 ) -> list[Row]:
     return rows(con, """
         select * from lifecycle_metrics
-        where metric = $name and period_start is not distinct from $month::date and segment = $segment
+        where metric = $name and period_kind = $kind and period_start is not distinct from $month::date and segment = $segment
             and segment_value is not distinct from $value
         order by currency nulls first
-    """, name=name, month=month, segment=cut[0], value=cut[1])  # fmt: skip
+    """, name=name, kind=kind, month=month, segment=cut[0], value=cut[1])  # fmt: skip
 
 
 def _segments(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
@@ -235,19 +258,31 @@ def _segments(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
 
 
 def _not_there(
-    con: duckdb.DuckDBPyConnection, name: str, month: datetime.date | None, cut: tuple[str, str | None]
+    con: duckdb.DuckDBPyConnection, name: str, period: str, kind: str, cut: tuple[str, str | None]
 ) -> tuple[str, str]:
     """A sentence that says what is not there, and one that says what is."""
-    span = con.execute(
-        "select min(period_start), max(period_start) from lifecycle_metrics where metric = $name", {"name": name}
-    ).fetchone()
+    spans = {
+        told: (first, last)
+        for told, first, last in con.execute(
+            "select period_kind, min(period_start), max(period_start) from lifecycle_metrics "
+            "where metric = $name and period_start is not null group by period_kind",
+            {"name": name},
+        ).fetchall()
+    }
     where = "" if cut[0] == "all" else f" and {cut[0]} = {clean(str(cut[1]))}"
-    said = f"The run has no {name} of {month:%Y-%m}{where}." if month else f"The run has no {name} over all{where}."
+    said = f"The run has no {name} {'over all' if kind == 'all' else f'of {period}'}{where}."
+    if kind not in ("all", "month") and kind not in spans:
+        return said, f'Metrics by {kind} are made on request: run again with the setting periods = ["{kind}"].'
     if cut[0] != "all":
         return said, f"Its segments are {', '.join(map(clean, _segments(con, name)[:20])) or 'none'}."
-    if span is None or span[0] is None:
+    if not spans:
         return said, "Ask for --period all."
-    return said, f"Its months are {span[0]:%Y-%m} to {span[1]:%Y-%m}; or ask for --period all."
+    if kind in ("all", "month"):
+        kind, form = "month", "%Y-%m"
+    else:
+        form = "%Y-%m-%d"
+    first, last = spans[kind]
+    return said, f"Its {kind}s are {first:{form}} to {last:{form}}; or ask for --period all."
 
 
 def _contributions(
@@ -277,9 +312,7 @@ def _contributions(
 def _of_period(metric: Metric, month: datetime.date | None, last: datetime.date) -> tuple[str, dict[str, Any]]:
     """Which rows of the metric's SQL make the number of a period."""
     if metric.accumulates:
-        return (
-            ("month is not null and month < $next", {"next": next_month(month)}) if month else ("month is not null", {})
-        )
+        return ("month <= $month", {"month": month}) if month else ("month is not null", {})
     if month is not None:
         return "month = $month", {"month": month}
     return {

@@ -40,7 +40,7 @@ from transforms.funnels import (
     rows_sql,
     try_funnel,
 )
-from transforms.time_zones import Months, micros
+from transforms.time_zones import Periods, micros
 
 #: The name that a funnel asked ad hoc has in the answer.
 AD_HOC = "ad_hoc"
@@ -137,7 +137,7 @@ def _understood(con: duckdb.DuckDBPyConnection, manifest: Manifest, asked: Asked
         raise UsageError(f"{error}.", error.mend) from None
     except ValueError as error:
         raise UsageError(f"The funnel {error}.", "See parcours funnel --help.") from None
-    months = Months(str(manifest.settings.get("timezone", "UTC")))
+    months = Periods(str(manifest.settings.get("timezone", "UTC")))
     since, until = (None if day is None else months.begins(day) for day in (asked.since, asked.until))
     if since is not None and until is not None and since >= until:
         raise UsageError(

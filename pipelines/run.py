@@ -55,7 +55,7 @@ from transforms.metric_inputs import Calendar
 from transforms.read_blocks import InputFile
 from transforms.stitch import StitchRules
 from transforms.summarise_customers import CustomerRules
-from transforms.time_zones import DAY_US, Months, micros
+from transforms.time_zones import DAY_US, Periods, micros
 from transforms.validate import Limits
 
 #: Bytes of a file that one event takes, roughly: it only decides how many shards there are, and no result.
@@ -294,7 +294,7 @@ def make_plan(
         raise UsageError(f"{error}.", "Correct the file that the message names.") from error
     stages = Path(settings.stages).read_text(encoding="utf-8") if settings.stages else read_sql("assign_stages")
     files = tuple(find_inputs(inputs, sources))
-    months = Months(settings.timezone)
+    months = Periods(settings.timezone)
     plan = journeys.Plan(
         files=files,
         mappings=load_mappings(files, sources, lookups),
@@ -414,6 +414,7 @@ def measure_rules(metrics: tuple[Metric, ...], settings: Settings, calendar: Cal
         settings.segments,
         LifetimeRules(value.margin, value.max_lifespan_years),
         conversion_days=settings.conversion_days,
+        also_by=tuple(kind for kind in ("quarter", "week", "day") if kind in settings.periods),
         paths=PathRules(**settings.paths.model_dump()),
     )
 

@@ -179,6 +179,7 @@ Folder = Annotated[str, AfterValidator(_folder)]
 File = Annotated[str, AfterValidator(_file)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_words)]
+MorePeriods = Annotated[tuple[Literal["quarter", "week", "day"], ...], BeforeValidator(_words)]
 Day = Annotated[date, BeforeValidator(_day)]
 Days = Annotated[tuple[Day, ...], BeforeValidator(_days)]
 Week = Annotated[dict[str, str | list[str]], BeforeValidator(_week)]
@@ -399,6 +400,11 @@ class Settings(BaseModel):
         default_factory=dict,
         description="Attributes of customers by which every metric is told too: SQL on a touchpoint by name, such as "
         'country = "country"; the last value that a customer has counts.',
+    )
+    periods: MorePeriods = Field(
+        default=(),
+        description="Periods by which every metric is told beside months and all time. Weeks begin on Monday. Each takes "
+        "about as long again as the months, and days give many rows.",
     )
     funnels: dict[FunnelName, FunnelSettings] = Field(
         default_factory=dict,

@@ -939,7 +939,13 @@ _LIFECYCLE_METRICS = Table(
     ("metric", "period_kind", "period_start", "segment", "segment_value", "currency"),
     (
         Column("metric", TEXT, "Name in the metric dictionary: `parcours metrics NAME` explains it.", required=True),
-        Column("period_kind", TEXT, "all or month.", required=True, values=("all", "month")),
+        Column(
+            "period_kind",
+            TEXT,
+            "all or month; quarter, week or day where the setting `periods` asks for them.",
+            required=True,
+            values=("all", "month", "quarter", "week", "day"),
+        ),
         Column("period_start", DATE, "First day of the period in the setting `timezone`; null for `all`."),
         Column("period_end", DATE, "The day after the period's last one; null for `all`."),
         Column(

@@ -37,7 +37,7 @@ from transforms.measure import inputs_of_metrics
 from transforms.metric_inputs import Calendar
 from transforms.stitch import WORKING, StitchRules, stitch
 from transforms.summarise_customers import CustomerRules, summarise_customers
-from transforms.time_zones import Months
+from transforms.time_zones import Periods
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -314,7 +314,7 @@ _VALUED = {"p_alive", "expected_purchases_12m", "clv_predicted"}
 
 def _inputs_of_metrics() -> dict[str, list[str]]:
     """The columns of each table that a metric's SQL sees, from a shard without customers."""
-    as_of, months, connection = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), Months("UTC"), duck.connect()
+    as_of, months, connection = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), Periods("UTC"), duck.connect()
     shard = stitch([], load_contracts(), StitchRules(1, False))
     shard = build_entities(shard, EntityRules(as_of), connection)
     shard = assign_stages(shard, StageRules(duck.read_sql("assign_stages"), as_of, 90), connection)

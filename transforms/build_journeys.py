@@ -21,14 +21,14 @@ from transforms.columns import one_chunk, valid_mask
 from transforms.join_paths import join_paths
 from transforms.runs import changes, count_distinct
 from transforms.shard_step import ShardStep
-from transforms.time_zones import Months, micros
+from transforms.time_zones import Periods, micros
 
 
 @dataclass(frozen=True)
 class JourneyRules:
     as_of: datetime.datetime
     silence_us: int
-    months: Months
+    months: Periods
 
 
 def build_journeys(shard: ShardTables, rules: JourneyRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -44,7 +44,7 @@ from transforms.lifetime_value import (
     purchase_histories,
     value_customers,
 )
-from transforms.merge_metrics import ADD_SUMS, all_months, merge_metrics
+from transforms.merge_metrics import ADD_SUMS, OfPeriods, merge_metrics
 from transforms.metric_inputs import (
     MADE,
     MADE_OF_MONTHS,
@@ -64,7 +64,7 @@ from transforms.stage_transitions import (
     merge_stage_transitions,
     stage_transitions,
 )
-from transforms.time_zones import micros
+from transforms.time_zones import Kind, micros
 
 #: The months with an event, so that a month without any still has its rows.
 SPAN = pa.schema([("month", pa.date32())])
@@ -82,6 +82,11 @@ MERGED_OF: Mapping[str, Add] = {
     "cohort_cells": adding_up(COHORT_CELLS, "customers"),
     "loyalty_cells": add_cells,
     "funnel_cells": add_funnel_cells,
+    **{
+        f"{name}:{kind}": add
+        for kind in ("quarter", "week", "day")  # where they are asked for
+        for name, add in (("sums", ADD_SUMS), ("values", add_values), ("span", adding_up(SPAN)))
+    },
 }
 #: The tables that are merged, in the order in which Merge takes their schemas.
 MERGED = (
@@ -101,7 +106,10 @@ _SEGMENTS = "customer_segments"
 
 @dataclass(frozen=True)
 class MeasureRules:
-    """`segments`: SQL on a touchpoint by the name of the attribute that it gives; first_channel and plan are always there."""
+    """`segments`: SQL on a touchpoint by the name of the attribute that it gives; first_channel and plan are always there.
+
+    `also_by`: periods by which the metrics are told beside the months of `calendar`.
+    """
 
     metrics: tuple[Metric, ...]
     calendar: Calendar
@@ -111,15 +119,25 @@ class MeasureRules:
     conversion_days: int = 30
     paths: PathRules = field(default_factory=PathRules)
     funnels: tuple[Funnel, ...] = ()
+    also_by: tuple[Kind, ...] = ()
 
     @property
     def segment_names(self) -> tuple[str, ...]:
         return ("first_channel", "plan", *self.segments)
 
-    @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self, calendar: Calendar | None = None) -> dict[str, Any]:
         """What the SQL of every metric may name."""
-        return metric_parameters(self.calendar, self.conversion_days)
+        return metric_parameters(calendar or self.calendar, self.conversion_days)
+
+    @property
+    def told_now(self) -> list[Metric]:
+        """The metrics that need no fitted model."""
+        return [metric for metric in self.metrics if not metric.is_forecast]
+
+    @property
+    def other_calendars(self) -> list[Calendar]:
+        """Those of `also_by`."""
+        return [replace(self.calendar, months=replace(self.calendar.months, kind=kind)) for kind in self.also_by]
 
 
 def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
@@ -128,8 +146,7 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
     with inputs_of_metrics(shard, rules.calendar, connection) as customer_months:
         segments = _made_table(connection, segments_sql(rules.segments))
         with opened(connection, {_SEGMENTS: segments}):
-            now = [metric for metric in rules.metrics if not metric.is_forecast]
-            partial = partial_metrics(now, rules.segment_names, connection, rules.parameters)
+            partial = partial_metrics(rules.told_now, rules.segment_names, connection, rules.parameters())
         partial["cohort_cells"] = cohort_cells(connection)
         answers = connection.sql("from answers").to_arrow_table()
     partial["loyalty_cells"] = exposures_and_outcomes(
@@ -142,7 +159,9 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
     partial["path_cells"] = journey_paths(shard, touches, rules.paths, connection)
     as_of = micros(rules.calendar.as_of)
     partial["funnel_cells"] = funnel_cells(shard, rules.funnels, as_of, connection)
-    partial["span"] = pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
+    partial["span"] = _span(touchpoints)
+    for calendar in rules.other_calendars:
+        partial |= _by_other_periods(shard, segments, rules, calendar, connection)
     histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
     partial |= partial_histories(histories, rules.forecast)
     return ShardTables(
@@ -150,6 +169,26 @@ def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPy
         **{"customer_months": customer_months, _HISTORY: histories, _SEGMENTS: segments},
         **{_PARTIAL + name: table for name, table in partial.items()},
     )
+
+
+def _span(touchpoints: pa.Table) -> pa.Table:
+    return pa.table([pc.unique(touchpoints["month"]).cast(pa.date32())], schema=SPAN)
+
+
+def _by_other_periods(
+    shard: ShardTables,
+    segments: pa.Table,
+    rules: MeasureRules,
+    calendar: Calendar,
+    connection: duckdb.DuckDBPyConnection,
+) -> dict[str, pa.Table]:
+    """The partial tables of the metrics by quarters, weeks or days: the same SQL, where these stand for its months."""
+    periods = pa.chunked_array([calendar.months.of(shard["touchpoints"]["occurred_at"].cast(pa.int64()).to_numpy())])
+    by_period = ShardTables(shard, touchpoints=with_columns(shard["touchpoints"], {"month": periods}))
+    with inputs_of_metrics(by_period, calendar, connection), opened(connection, {_SEGMENTS: segments}):
+        partial = partial_metrics(rules.told_now, rules.segment_names, connection, rules.parameters(calendar))
+    partial["span"] = _span(by_period["touchpoints"])
+    return {f"{name}:{calendar.months.kind}": table for name, table in partial.items()}
 
 
 @contextmanager
@@ -190,24 +229,21 @@ def value(
     """The customers of a measured shard with what the models expect of them, and the forecasts' partial sums."""
     customers = value_customers(shard["customers"], shard[_HISTORY], fitted, rules.forecast)
     forecasts = [metric for metric in rules.metrics if metric.is_forecast]
-    last_month = pa.array([rules.parameters["as_of_month"]] * customers.num_rows, pa.date32())
+    last_month = pa.array([rules.parameters()["as_of_month"]] * customers.num_rows, pa.date32())
     inputs = {"customers": customers.append_column("month", last_month), _SEGMENTS: shard[_SEGMENTS]}
     with opened(connection, inputs):
-        return customers, partial_metrics(forecasts, rules.segment_names, connection, rules.parameters)
+        return customers, partial_metrics(forecasts, rules.segment_names, connection, rules.parameters())
 
 
 def merge(
     partials: Mapping[str, Sequence[pa.Table]], rules: MeasureRules, tables: Mapping[str, Table]
 ) -> dict[str, pa.Table]:
     """The tables MERGED from the partial tables MERGED_OF of all shards, in any order, added up or not."""
-    seen = [day for span in partials["span"] for day in span["month"].to_pylist()]
-    months = all_months(min(seen, default=None), rules.calendar)
+    parts = [_of_periods(partials, "", rules.calendar)]
+    parts += [_of_periods(partials, f":{calendar.months.kind}", calendar) for calendar in rules.other_calendars]
     loyalty = tables["service_loyalty"]
     return {
-        "lifecycle_metrics": merge_metrics(
-            partials["sums"], partials["values"], months, rules.metrics, rules.calendar, rules.lifetime,
-            tables["lifecycle_metrics"],
-        ),
+        "lifecycle_metrics": merge_metrics(parts, rules.metrics, rules.lifetime, tables["lifecycle_metrics"]),
         "stage_transitions": merge_stage_transitions(
             partials["transitions"], partials["transition_times"], tables["stage_transitions"]
         ),
@@ -217,6 +253,11 @@ def merge(
         "service_loyalty": merge_service_loyalty(partials["loyalty_cells"]).select(loyalty.schema.names).cast(loyalty.schema),
         "funnels": merge_funnels(partials["funnel_cells"], rules.funnels, tables["funnels"]),
     }  # fmt: skip
+
+
+def _of_periods(partials: Mapping[str, Sequence[pa.Table]], kind: str, calendar: Calendar) -> OfPeriods:
+    seen = [day for span in partials[f"span{kind}"] for day in span["month"].to_pylist()]
+    return OfPeriods(partials[f"sums{kind}"], partials[f"values{kind}"], min(seen, default=None), calendar)
 
 
 # --- Beam ----------------------------------------------------------------------------------------------------------
@@ -234,7 +275,8 @@ class _Partials(beam.DoFn):
     def process(self, shard: ShardTables) -> Iterator[Any]:
         partials = partials_of(shard)
         for name in MERGED_OF:
-            yield name, partials[name]
+            if name in partials:
+                yield name, partials[name]
         for name in FITTED_ON:
             yield pvalue.TaggedOutput("fit", (name, partials[name]))
         yield pvalue.TaggedOutput("paths", partials["path_cells"])

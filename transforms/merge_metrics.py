@@ -22,7 +22,6 @@ from transforms.metric_inputs import Calendar
 from transforms.partial_metrics import NO_VALUE, SUMS, VALUES, add_values
 from transforms.quantiles import quantile
 from transforms.survival import kaplan_meier
-from transforms.time_zones import LAST_MONTH, next_month
 
 Month = datetime.date | None
 #: A segment's name and value.
@@ -66,18 +65,42 @@ class _Series:
         return total
 
 
+@dataclass(frozen=True)
+class OfPeriods:
+    """The partial tables of all shards by the periods of one calendar; `first` is the first period with an event."""
+
+    sums: Sequence[pa.Table]
+    values: Sequence[pa.Table]
+    first: datetime.date | None
+    calendar: Calendar
+
+
 def merge_metrics(
-    sums: Sequence[pa.Table],
-    values: Sequence[pa.Table],
-    months: Sequence[datetime.date],
-    metrics: Sequence[Metric],
-    calendar: Calendar,
-    lifetime: LifetimeRules,
-    table: Table,
+    parts: Sequence[OfPeriods], metrics: Sequence[Metric], lifetime: LifetimeRules, table: Table
 ) -> pa.Table:
-    """The rows of lifecycle_metrics, in the order of its key."""
-    series = _all_series(sums)
-    spread = _all_values(values)
+    """The rows of lifecycle_metrics, in the order of its key: by months and over all, then by what else is asked for.
+
+    What is expected, and a lifetime, is told of months and over all only.
+    """
+    rows = _rows(parts[0], metrics, lifetime)
+    for part in parts[1:]:
+        told = [metric for metric in metrics if not metric.is_forecast]
+        rows += [row for row in _rows(part, told, lifetime) if row["period_start"] is not None]
+    rows = _without_empty_segments(rows)
+    rows.sort(
+        key=lambda r: (
+            r["metric"], r["period_kind"], r["period_start"] or datetime.date.min, r["segment"],
+            r["segment_value"] or "", r["currency"] or "",
+        )
+    )  # fmt: skip
+    return pa.Table.from_pylist(rows, table.schema)
+
+
+def _rows(part: OfPeriods, metrics: Sequence[Metric], lifetime: LifetimeRules) -> list[dict[str, Any]]:
+    """Every metric of every period, and over all."""
+    series = _all_series(part.sums)
+    spread = _all_values(part.values)
+    calendar, months = part.calendar, all_months(part.first, part.calendar)
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         if metric.shape == "distribution":
@@ -89,14 +112,7 @@ def merge_metrics(
             rows += _sum_rows(
                 metric, cut, of_metric.get(cut, _Series()), months, calendar, lifetime, series, currencies
             )
-    rows = _without_empty_segments(rows)
-    rows.sort(
-        key=lambda r: (
-            r["metric"], r["period_kind"], r["period_start"] or datetime.date.min, r["segment"],
-            r["segment_value"] or "", r["currency"] or "",
-        )
-    )  # fmt: skip
-    return pa.Table.from_pylist(rows, table.schema)
+    return rows
 
 
 def all_months(first: datetime.date | None, calendar: Calendar) -> list[datetime.date]:
@@ -250,11 +266,11 @@ def _open_ends(
 
 
 def _period(name: str, cut: Cut, month: Month, pending: int, calendar: Calendar) -> dict[str, Any]:
-    end = next_month(month) if month is not None and month < LAST_MONTH else None
+    end = calendar.months.after(month) if month is not None else None
     over = month is None or calendar.is_over(month)
     return {
         "metric": name,
-        "period_kind": "all" if month is None else "month",
+        "period_kind": "all" if month is None else calendar.months.kind,
         "period_start": month,
         "period_end": end,
         "segment": cut[0],

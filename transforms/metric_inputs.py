@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from transforms import duck
-from transforms.time_zones import LAST_MONTH, Months, micros, next_month
+from transforms.time_zones import Periods, micros
 
 #: Columns that every run adds to a table: the month of one of its moments.
 MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -45,36 +45,39 @@ _EVENT_IDS = re.compile(r"\b(?:[a-z]+_)*event_ids\b")
 
 @dataclass(frozen=True)
 class Calendar:
-    """The months of a run: from any moment to as-of, in the time zone of the settings."""
+    """The months of a run, or other periods that metrics are told by: from any moment to as-of, in the settings' time zone.
 
-    months: Months
+    The SQL of metrics calls its periods months, whatever they are.
+    """
+
+    months: Periods
     as_of: datetime.datetime
 
     def is_over(self, month: datetime.date) -> bool:
         """Whether as-of is the month's last instant, or after it."""
-        return month < LAST_MONTH and self.months.begins(next_month(month)) <= micros(self.as_of) + 1
+        after = self.months.after(month)
+        return after is not None and self.months.begins(after) <= micros(self.as_of) + 1
 
     def table(self, first: datetime.date) -> pa.Table:
-        """month, month_no (0..), begins, edge: from the month `first` to that of as-of.
+        """month, month_no (0..), month_before, begins, edge: from the month `first` to that of as-of.
 
         What happened before a month's edge had happened by its end. The month of as-of has its edge just behind as-of:
         an event at as-of itself is in the run.
         """
         end = micros(self.as_of) + 1
         months, begins = [], []
-        day = first
-        while self.months.begins(day) < end:
+        day: datetime.date | None = first
+        while day is not None and self.months.begins(day) < end:
             months.append(day)
             begins.append(self.months.begins(day))
-            if day == LAST_MONTH:
-                break
-            day = next_month(day)
+            day = self.months.after(day)
         edges = [*begins[1:], end] if begins else []
         time = pa.timestamp("us", "UTC")
         return pa.table(
             {
                 "month": pa.array(months, pa.date32()),
                 "month_no": pa.array(range(len(months)), pa.int64()),
+                "month_before": pa.array([None, *months[:-1]][: len(months)], pa.date32()),
                 "begins": pa.array(begins, pa.int64()).cast(time),
                 "edge": pa.array(edges, pa.int64()).cast(time),
             }
@@ -85,12 +88,12 @@ def metric_parameters(calendar: Calendar, conversion_days: int) -> dict[str, Any
     """What the SQL of every metric may name."""
     return {
         "as_of": calendar.as_of,
-        "as_of_month": calendar.months.local_day(calendar.as_of).replace(day=1),
+        "as_of_month": calendar.months.first_day(calendar.months.local_day(calendar.as_of)),
         "conversion_days": conversion_days,
     }
 
 
-def add_months(tables: Mapping[str, pa.Table], months: Months) -> dict[str, pa.Table]:
+def add_months(tables: Mapping[str, pa.Table], months: Periods) -> dict[str, pa.Table]:
     """The tables with the columns of MONTH_COLUMNS."""
     added = dict(tables)
     for name, columns in MONTH_COLUMNS.items():

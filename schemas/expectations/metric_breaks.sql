@@ -66,13 +66,14 @@ cuts as (
         coalesce(sum(numerator) filter (where period_kind = 'month'), 0) as numerators,
         coalesce(sum(denominator) filter (where period_kind = 'month'), 0) as denominators,
         coalesce(sum(n) filter (where period_kind = 'month'), 0) as ns,
-        coalesce(arg_max(numerator, period_start), 0) as last_numerator,
-        coalesce(arg_max(denominator, period_start), 0) as last_denominator,
-        coalesce(arg_max(n, period_start), 0) as last_n,
+        coalesce(arg_max(numerator, period_start) filter (where period_kind = 'month'), 0) as last_numerator,
+        coalesce(arg_max(denominator, period_start) filter (where period_kind = 'month'), 0) as last_denominator,
+        coalesce(arg_max(n, period_start) filter (where period_kind = 'month'), 0) as last_n,
         coalesce(any_value(numerator) filter (where period_kind = 'all'), 0) as numerator,
         coalesce(any_value(denominator) filter (where period_kind = 'all'), 0) as denominator,
         any_value(n) filter (where period_kind = 'all') as n
     from lifecycle_metrics
+    where period_kind in ('all', 'month')
     group by metric, segment, segment_value, currency
 ),
 -- Of a segment's values each customer has one, and so has each end of a reason: what is above the line adds up. What is below
@@ -208,7 +209,7 @@ select
     l.status,
     'provisional'
 from lifecycle_metrics as l
-join span as s on l.period_start = s.last_month
+join span as s on l.period_kind = 'month' and l.period_start = s.last_month
 where l.status <> 'provisional' and s.last_month = s.open_month
 union all
 select

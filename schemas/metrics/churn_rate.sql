@@ -25,7 +25,8 @@ ends as (
 opening as (
     select c.customer_no, c.month, b.plan, c.subscriptions, not c.is_subscriber as has_churned
     from customer_months as c
-    join customer_months as b on c.customer_no = b.customer_no and b.month = c.month - interval 1 month
+    join months as m on c.month = m.month
+    join customer_months as b on c.customer_no = b.customer_no and b.month = m.month_before
     where b.is_subscriber
 ),
 held as (

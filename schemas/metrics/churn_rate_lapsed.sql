@@ -10,8 +10,8 @@ select
     if(l.customer_no is not null, o.event_ids, null) as numerator_events,
     o.event_ids as denominator_events
 from customer_months as c
-join customer_months as b on c.customer_no = b.customer_no and b.month = c.month - interval 1 month
 join months as m on c.month = m.month
+join customer_months as b on c.customer_no = b.customer_no and b.month = m.month_before
 left join lapsed as l on c.customer_no = l.customer_no and c.month = l.month
 asof left join (select customer_no, occurred_at, event_ids from orders) as o
     on c.customer_no = o.customer_no and m.begins > o.occurred_at

@@ -39,7 +39,7 @@ from transforms.sessionize import GAP_US
 from transforms.stage_blocks import read_block, write_block
 from transforms.stitch import StitchRules, event_schema, stitch
 from transforms.summarise_customers import CustomerRules, summarise_customers
-from transforms.time_zones import Months, micros
+from transforms.time_zones import Periods, micros
 
 Row = dict[str, Any]
 DAY_US = 86_400_000_000
@@ -115,7 +115,7 @@ class Steps:
     def journeys(
         self, rows: Iterable[Row], as_of: str | datetime.datetime, silence_days: int = 90, timezone: str = "UTC"
     ) -> ShardTables:
-        rules = JourneyRules(moment(as_of), silence_days * DAY_US, Months(timezone))
+        rules = JourneyRules(moment(as_of), silence_days * DAY_US, Periods(timezone))
         return build_journeys(self.stages(rows, as_of), rules, self.connection)
 
     def friction(
@@ -135,7 +135,7 @@ class Steps:
         segments: Mapping[str, str] | None = None,
     ) -> MeasureRules:  # fmt: skip
         known = self.known
-        calendar = Calendar(Months(timezone), moment(as_of))
+        calendar = Calendar(Periods(timezone), moment(as_of))
         return MeasureRules(tuple(known[name] for name in names), calendar, ForecastRules(calendar), segments or {})
 
     def measured(

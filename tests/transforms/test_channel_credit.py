@@ -17,7 +17,7 @@ from transforms import channel_touches as touches_module
 from transforms.channel_credit import MODELS, NO_TOUCH, channel_credit, merge_channel_credit, rounded
 from transforms.channel_touches import CONVERSIONS, ChannelTouches, channel_touches
 from transforms.metric_inputs import Calendar
-from transforms.time_zones import Months
+from transforms.time_zones import Periods
 
 Row = dict[str, Any]
 AS_OF = "2026-12-31"
@@ -33,7 +33,7 @@ def order(at: str, amount: str = "10", who: str = "ann", **fields: Any) -> Row:
 
 
 def calendar(timezone: str = "UTC", as_of: str = AS_OF) -> Calendar:
-    return Calendar(Months(timezone), datetime.datetime.fromisoformat(as_of).replace(tzinfo=datetime.UTC))
+    return Calendar(Periods(timezone), datetime.datetime.fromisoformat(as_of).replace(tzinfo=datetime.UTC))
 
 
 def touches_of(

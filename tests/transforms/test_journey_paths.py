@@ -31,7 +31,7 @@ from transforms.journey_paths import (
     top_paths,
 )
 from transforms.metric_inputs import Calendar
-from transforms.time_zones import Months
+from transforms.time_zones import Periods
 
 Row = dict[str, Any]
 AS_OF = "2026-12-31"
@@ -39,7 +39,7 @@ RULES = PathRules()
 
 
 def cells_of(steps: Any, rows: list[Row], rules: PathRules = RULES, shards: int = 1) -> list[pa.Table]:
-    calendar = Calendar(Months("UTC"), datetime.datetime.fromisoformat(AS_OF).replace(tzinfo=datetime.UTC))
+    calendar = Calendar(Periods("UTC"), datetime.datetime.fromisoformat(AS_OF).replace(tzinfo=datetime.UTC))
     whose = sorted({row.get("who", "ann") for row in rows})
     parts = []
     for number in range(shards):

@@ -20,14 +20,14 @@ from transforms.lifetime_value import (
     value_customers,
 )
 from transforms.metric_inputs import Calendar
-from transforms.time_zones import Months
+from transforms.time_zones import Periods
 
 AS_OF = datetime.datetime(2026, 6, 30, 23, 59, 59, tzinfo=datetime.UTC)
 Row = dict[str, Any]
 
 
 def rules(timezone: str = "UTC", most: int = 200_000, **given: Any) -> ForecastRules:
-    return ForecastRules(Calendar(Months(timezone), AS_OF), most_histories=most, **given)
+    return ForecastRules(Calendar(Periods(timezone), AS_OF), most_histories=most, **given)
 
 
 def histories(steps: Any, rows: Sequence[Row], timezone: str = "UTC") -> list[Row]:
@@ -140,7 +140,7 @@ def test_the_window_ends_with_the_last_whole_day_or_the_last_order() -> None:
     """At midnight the day that begins is not over; but an order that is dated with that very midnight was seen."""
     table = made(50)
     midnight = datetime.datetime(2026, 7, 1, tzinfo=datetime.UTC)
-    given = ForecastRules(Calendar(Months("UTC"), midnight))
+    given = ForecastRules(Calendar(Periods("UTC"), midnight))
     assert fitted(table, given).last_day == datetime.date(2026, 6, 30)
     late = table.set_column(1, "first_day", pa.array([datetime.date(2026, 7, 1)] * 50)).set_column(
         3, "t_x", pa.array([0] * 50)

@@ -22,18 +22,18 @@ from hypothesis import strategies as st
 
 from schemas.dictionary import Example, Metric
 from transforms.lifespan import LifetimeRules
-from transforms.merge_metrics import EVERYONE, all_months, expected_years, merge_metrics
+from transforms.merge_metrics import EVERYONE, OfPeriods, all_months, expected_years, merge_metrics
 from transforms.metric_inputs import Calendar
 from transforms.partial_metrics import SUMS, VALUES, add_values, partial_metrics, to_buckets
 from transforms.quantiles import EXACT_VALUES
-from transforms.time_zones import Months
+from transforms.time_zones import Periods
 
 Row = dict[str, Any]
 Month = datetime.date | None
 Merge = Callable[..., list[Row]]
 JANUARY, FEBRUARY, MARCH = (datetime.date(2026, n, 1) for n in range(1, 4))
 #: January and February are over, March is not.
-CALENDAR = Calendar(Months("UTC"), datetime.datetime(2026, 3, 15, tzinfo=datetime.UTC))
+CALENDAR = Calendar(Periods("UTC"), datetime.datetime(2026, 3, 15, tzinfo=datetime.UTC))
 
 
 def metric(shape: str = "sum", name: str = "own", **fields: Any) -> Metric:
@@ -81,9 +81,8 @@ def merged(steps: Any) -> Merge:
         *metrics: Metric, sums: list[pa.Table] | None = None, values: list[pa.Table] | None = None,
         lifetime: LifetimeRules = LifetimeRules(), calendar: Calendar = CALENDAR,
     ) -> list[Row]:  # fmt: skip
-        months = all_months(JANUARY, calendar)
         table = steps.tables["lifecycle_metrics"]
-        found = merge_metrics(sums or [], values or [], months, metrics, calendar, lifetime, table)
+        found = merge_metrics([OfPeriods(sums or [], values or [], JANUARY, calendar)], metrics, lifetime, table)
         assert found.schema.equals(table.schema)
         return found.to_pylist()
 
@@ -169,7 +168,7 @@ def test_a_period_is_provisional_while_it_lasts_and_while_outcomes_may_come(merg
 
 def test_without_a_month_there_are_the_rows_over_all(steps: Any) -> None:
     table = steps.tables["lifecycle_metrics"]
-    (row,) = merge_metrics([], [], [], [metric("count")], CALENDAR, LifetimeRules(), table).to_pylist()
+    (row,) = merge_metrics([OfPeriods([], [], None, CALENDAR)], [metric("count")], LifetimeRules(), table).to_pylist()
     assert (row["period_kind"], row["period_start"], row["period_end"], row["value"]) == ("all", None, None, 0)
     assert all_months(None, CALENDAR) == []
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.metric_inputs import Calendar
-from transforms.time_zones import Months, micros, next_month
+from transforms.time_zones import Periods, micros, next_month
 
 ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Pacific/Apia", "Asia/Kathmandu", "America/Sao_Paulo"]
 HOUR = 3_600_000_000
@@ -33,7 +33,7 @@ def test_the_month_is_the_local_one(zone: str, local: list[datetime.datetime], s
     moments += [moments[0] + shift * HOUR]
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     expected = [(epoch + datetime.timedelta(microseconds=m)).astimezone(info).date().replace(day=1) for m in moments]
-    assert Months(zone).of(np.array(moments)).to_pylist() == expected
+    assert Periods(zone).of(np.array(moments)).to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_month_is_the_local_one(zone: str, local: list[datetime.datetime], s
     ],
 )
 def test_a_month_begins_at_its_local_midnight(zone: str, day: datetime.date, utc: str, microseconds: Any) -> None:
-    months = Months(zone)
+    months = Periods(zone)
     begins = microseconds(utc)
     assert months.begins(day) == begins
     before = (day - datetime.timedelta(days=1)).replace(day=1)
@@ -63,12 +63,12 @@ def test_december_9999_is_the_last_month_everywhere(zone: str) -> None:
         datetime.datetime.max.replace(tzinfo=datetime.UTC),
     )
     november, december = datetime.date(9999, 11, 1), datetime.date(9999, 12, 1)
-    days, begins = Months(zone).between(low, high)
+    days, begins = Periods(zone).between(low, high)
     assert days == [november, december] and begins == sorted(begins)
     moments = np.array([micros(low), micros(high)])
-    assert Months(zone).of(moments).to_pylist() == days
-    assert Months(zone).local_day(high) >= datetime.date(9999, 12, 31)
-    calendar = Calendar(Months(zone), high)
+    assert Periods(zone).of(moments).to_pylist() == days
+    assert Periods(zone).local_day(high) >= datetime.date(9999, 12, 31)
+    calendar = Calendar(Periods(zone), high)
     assert calendar.table(november)["month"].to_pylist() == days
     assert [calendar.is_over(day) for day in days] == [True, False]
 
@@ -78,9 +78,9 @@ def test_a_column_keeps_its_nulls(microseconds: Any) -> None:
     column = pa.chunked_array(
         [pa.array(times[:2], pa.timestamp("us", "UTC")), pa.array(times[2:], pa.timestamp("us", "UTC"))]
     )
-    found = Months("UTC").of_column(column)
+    found = Periods("UTC").of_column(column)
     assert found.to_pylist() == [None, datetime.date(2026, 2, 1), None, datetime.date(2025, 12, 1), None]
-    assert Months("UTC").of_column(pa.chunked_array([pa.nulls(2, pa.timestamp("us", "UTC"))])).to_pylist() == [
+    assert Periods("UTC").of_column(pa.chunked_array([pa.nulls(2, pa.timestamp("us", "UTC"))])).to_pylist() == [
         None,
         None,
     ]
@@ -91,10 +91,10 @@ def test_the_months_between_two_moments() -> None:
         datetime.datetime(2025, 11, 30, 23, 30, tzinfo=datetime.UTC),
         datetime.datetime(2026, 2, 1, tzinfo=datetime.UTC),
     )
-    assert Months("UTC").between(low, high)[0] == [datetime.date(2025, 11, 1), *(
+    assert Periods("UTC").between(low, high)[0] == [datetime.date(2025, 11, 1), *(
         datetime.date(y, m, 1) for y, m in ((2025, 12), (2026, 1), (2026, 2))
     )]  # fmt: skip
-    assert Months("Europe/Berlin").between(low, low)[0] == [datetime.date(2025, 12, 1)]
+    assert Periods("Europe/Berlin").between(low, low)[0] == [datetime.date(2025, 12, 1)]
 
 
 def test_next_month() -> None:

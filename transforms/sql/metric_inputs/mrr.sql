@@ -14,9 +14,10 @@ both_ends as (
     select customer_no, month, currency, mrr as closing, 0::decimal(38, 4) as opening
     from paying
     union all
-    select p.customer_no, (p.month + interval 1 month)::date, p.currency, 0, p.mrr
+    select p.customer_no, c.month, p.currency, 0, p.mrr
     from paying as p
-    join customer_months as c on p.customer_no = c.customer_no and c.month = p.month + interval 1 month
+    join months as t on p.month = t.month_before
+    join customer_months as c on p.customer_no = c.customer_no and c.month = t.month
 ),
 moved as (
     select
@@ -68,6 +69,6 @@ select
 from moved as m
 join months as t on m.month = t.month
 left join customer_months as c on m.customer_no = c.customer_no and m.month = c.month
-left join customer_months as b on m.customer_no = b.customer_no and b.month = m.month - interval 1 month
+left join customer_months as b on m.customer_no = b.customer_no and b.month = t.month_before
 left join due as d on m.customer_no = d.customer_no and m.currency = d.currency
 left join paid as p on m.customer_no = p.customer_no and m.currency = p.currency
