@@ -241,6 +241,7 @@ def _import_quickly() -> None:
         if collects:
             gc.enable()
     _remember_configurations()
+    _remember_ids()
 
 
 class _Later(importlib.abc.MetaPathFinder):
@@ -278,3 +279,24 @@ def _remember_configurations() -> None:
         return remembered
 
     Expectation.configuration = property(configuration)
+
+
+def _remember_ids() -> None:
+    """A question's arguments get their id, a hash of them as JSON, some 20 times a validation: once is enough."""
+    from great_expectations.core.id_dict import IDDict
+
+    made = IDDict.to_id
+    known: dict[Any, Any] = {}
+
+    def to_id(self: Any, id_keys: Any = None, id_ignore_keys: Any = None) -> Any:
+        if id_keys is not None or id_ignore_keys is not None:
+            return made(self, id_keys, id_ignore_keys)
+        try:
+            content = type(self), frozenset((key, type(value), value) for key, value in self.items())
+            if content not in known:
+                known[content] = made(self)
+            return known[content]
+        except TypeError:  # a list or a table among them
+            return made(self)
+
+    IDDict.to_id = to_id
