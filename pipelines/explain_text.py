@@ -209,12 +209,20 @@ _CAME = (("channel", "channel"), ("campaign", "campaign_id"))
 
 
 def _fields(fields: Row) -> list[str]:
-    """The first of an event's own fields, in the order of the contracts; a currency stands with its amount."""
+    """The first of an event's own fields, in the order of the contracts; a currency stands with its amount.
+
+    What rates converted stands with what was sent.
+    """
     shown = dict(fields)
     currency = shown.pop("currency", None) if "amount" in shown or "cost" in shown else None
+    sent = {name: shown.pop(f"original_{name}", None) for name in ("amount", "cost")}
+    if any(value is not None for value in sent.values()):
+        sent_in = f"{_TOGETHER}{clean(shown.pop('original_currency'))}"
     told = []
     for name, value in shown.items():
         money = f"{_TOGETHER}{clean(currency)}" if currency and name in ("amount", "cost") else ""
+        if sent.get(name) is not None:
+            money += f" (sent as {_amount(sent[name])}{sent_in})"
         told.append(f"{name}{_TOGETHER}{_value(name, value)}{money}")
     more = len(told) - _FIELDS
     return [*told[:_FIELDS], f"{more} more fields"] if more > 1 else told

@@ -307,6 +307,7 @@ def make_plan(
             settings.quarantine_raw_cap,
             settings.exclude,
             settings.ignored_identifiers,
+            settings.currency.fixed() if settings.currency else None,
         ),
         identity=IdentityRules(
             settings.identity_policy,

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ from pydantic import (
 from pipelines.durations import parse_duration
 from pipelines.errors import UsageError
 from transforms.business_time import Schedule, WorkingHours, parse_week
+from transforms.convert_money import RATE_DIGITS, Rates
 from transforms.funnels import check_funnel
 
 IdentityPolicy = Literal["device_split", "last_auth", "none"]
@@ -174,6 +176,32 @@ def _spans(value: object) -> object:
     return spans
 
 
+def _currency(code: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise ValueError("is not a currency; write its three capital letters, such as EUR")
+    return code
+
+
+def _rate(value: object) -> Decimal:
+    """An exact decimal: as text, or a number of few enough digits to be one."""
+    if isinstance(value, Decimal):
+        rate = value
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        rate = Decimal(value)
+    elif type(value) is int or _is_number(value):
+        rate = Decimal(repr(value))
+        if isinstance(value, float) and len(rate.as_tuple().digits) > 15:
+            raise ValueError(f'has more digits than a number keeps; write it as text, "{rate:f}"')
+    else:
+        raise ValueError('is not a number; write what one unit is worth in the base, such as "0.92"')
+    if rate <= 0:
+        raise ValueError("is not above 0")
+    before, after = RATE_DIGITS
+    if rate >= 10**before or rate != round(rate, after):
+        raise ValueError(f"has more than {before} digits before the point, or more than {after} behind it")
+    return rate
+
+
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
 Folder = Annotated[str, AfterValidator(_folder)]
 File = Annotated[str, AfterValidator(_file)]
@@ -184,6 +212,8 @@ Day = Annotated[date, BeforeValidator(_day)]
 Days = Annotated[tuple[Day, ...], BeforeValidator(_days)]
 Week = Annotated[dict[str, str | list[str]], BeforeValidator(_week)]
 SegmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$"), AfterValidator(_segment_name)]
+CurrencyCode = Annotated[str, AfterValidator(_currency)]
+Rate = Annotated[Decimal, BeforeValidator(_rate)]
 KindParameter = Annotated[Any, PlainValidator(_parameter)]
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -266,6 +296,29 @@ class BusinessHours(BaseModel):
     @model_validator(mode="after")
     def _is_a_schedule(self) -> "BusinessHours":
         self.schedule()
+        return self
+
+
+class FixedRates(BaseModel):
+    """Into which currency money is converted, and at which rates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    base: CurrencyCode = Field(description='The currency that money is converted into, such as "EUR".')
+    rates: dict[CurrencyCode, Rate] = Field(
+        description='What one unit of each other currency is worth in the base: rates = { USD = "0.92", GBP = "1.17" }.'
+    )
+
+    def fixed(self) -> Rates:
+        """The rates of all currencies but the base."""
+        return Rates(self.base, tuple((code, rate) for code, rate in self.rates.items() if code != self.base))
+
+    @model_validator(mode="after")
+    def _are_rates(self) -> Self:
+        if (own := self.rates.get(self.base, 1)) != 1:
+            raise ValueError(f"one {self.base}, the base, is worth 1 {self.base} and not {own}; leave it out of rates")
+        if not self.fixed().worth:
+            raise ValueError("rates has no other currency than the base; give each its rate, or leave [currency] out")
         return self
 
 
@@ -378,6 +431,11 @@ class Settings(BaseModel):
     )
     stages: File | None = Field(default=None, description="SQL file that maps a touchpoint to its stage.")
     timezone: Zone = Field(default="UTC", description="IANA time zone in which days and months begin.")
+    currency: FixedRates | None = Field(
+        default=None,
+        description="Fixed rates into one currency: a table [currency] with base and rates, see docs/metrics.md. None: money "
+        "stays in its currency.",
+    )
     sessions: Literal["gap", "source"] = Field(
         default="gap", description="What ends a session: a gap in time, or only the source's own session id."
     )
@@ -460,7 +518,8 @@ class Settings(BaseModel):
 
 #: The tables of a settings file, with settings of their own.
 SECTIONS: Mapping[str, type[BaseModel]] = {
-    "audit": AuditLimits, "business_hours": BusinessHours, "lifetime_value": LifetimeValue, "paths": Paths,
+    "audit": AuditLimits, "business_hours": BusinessHours, "currency": FixedRates, "lifetime_value": LifetimeValue,
+    "paths": Paths,
 }  # fmt: skip
 
 

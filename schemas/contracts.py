@@ -57,7 +57,8 @@ RESERVED = frozenset(
         "customer_key", "is_known", "seq", "session_id", "journey_no", "stage", "extra", "contract", "fingerprint",
         "customer_no", "session_no", "visits_before", "orders_before", "order_no", "opens_order", "order_row",
         "first_order_at", "journey_id", "month", "row_no", "record_no", "record_key", "identity_rule",
-        "ignored_identifiers", "starts_session", "owner_key", "is_copy",
+        "ignored_identifiers", "starts_session", "owner_key", "is_copy", "original_amount", "original_cost",
+        "original_currency",
     )
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -138,6 +139,16 @@ class Contracts:
     def own_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self.fields if name not in self.envelope)
 
+    @cached_property
+    def money(self) -> Mapping[str, str]:
+        """The fields that are money, each with the field that holds its currency (`x-money`)."""
+        return {field.name: field.money for field in self.fields.values() if field.money is not None}
+
+    @cached_property
+    def originals(self) -> Mapping[str, str]:
+        """Money and currencies, which fixed rates convert, by the column that keeps what was sent."""
+        return {original(name): name for name in (*self.money, *self.money.values())}
+
     def property_of(self, contract: Contract, field: str) -> Property | None:
         """The rules of `field` in `contract`; a type's own word on an envelope field comes first."""
         return contract.properties.get(field) or self.envelope.get(field)
@@ -180,6 +191,15 @@ class Contracts:
         yield from groups.items()
 
 
+def original(name: str) -> str:
+    """The column of touchpoints that keeps what was sent in a field that fixed rates convert.
+
+    >>> original("amount")
+    'original_amount'
+    """
+    return f"original_{name}"
+
+
 def load_contracts(extra_folder: str | Path | None = None) -> Contracts:
     """Read the shipped contracts and, if named, a folder of the user's own (`<type>/<version>.json`).
 
@@ -202,7 +222,14 @@ def load_contracts(extra_folder: str | Path | None = None) -> Contracts:
                 raise ContractError(f"{file}: {contract.event_type} {contract.version} is defined already")
             contracts[key] = contract
     _check_field_references(contracts.values(), fields)
-    return Contracts(fields, envelope, tuple(contracts[key] for key in sorted(contracts)))
+    compiled = Contracts(fields, envelope, tuple(contracts[key] for key in sorted(contracts)))
+    for contract in compiled.contracts:
+        for name in compiled.originals.keys() & contract.properties.keys():
+            raise ContractError(
+                f"{contract.event_type} {contract.version}: {name} is a name of Parcours' own, beside the field "
+                f"{compiled.originals[name]}; choose another"
+            )
+    return compiled
 
 
 def _read_contract(file: Path, fields: dict[str, Field]) -> Contract:
@@ -213,6 +240,11 @@ def _read_contract(file: Path, fields: dict[str, Field]) -> Contract:
             raise ContractError(
                 f"{file}: properties.{name}: x-arrow is {field.x_arrow}, but another contract says {known.x_arrow}; "
                 "a field has one type in all contracts: rename it"
+            )
+        if field.money is not None and field.money != known.money:
+            raise ContractError(
+                f"{file}: properties.{name}: x-money is {field.money}, but another contract says {known.money or 'none'}; "
+                "a field is money in one currency field in all contracts: rename it"
             )
     document = _load(file)
     event_type, version = file.parent.name, file.stem
@@ -271,6 +303,8 @@ def _field(name: str, spec: Mapping[str, Any], where: str) -> Field:
         raise ContractError(f"{where}: x-arrow is {x_arrow!r}; it is one of {', '.join(ARROW_TYPES)}")
     if not isinstance(spec.get("type"), str) or spec["type"] not in _JSON_TYPE_OF_ARROW[x_arrow]:
         raise ContractError(f"{where}: type {spec.get('type')!r} does not go with x-arrow {x_arrow}")
+    if "x-money" in spec and x_arrow != "decimal128(18, 4)":
+        raise ContractError(f"{where}: x-money stands on {x_arrow}; money is an exact decimal128(18, 4)")
     if not isinstance(spec.get("description"), str) or not spec["description"]:
         raise ContractError(f"{where}: a description is missing; it becomes the column's comment")
     return Field(
@@ -354,6 +388,11 @@ def _check_field_references(contracts: Any, fields: Mapping[str, Field]) -> None
                         f"{contract.event_type} {contract.version}: {prop.field} refers to {other}, "
                         "which is not a field of the contract"
                     )
+            money = fields[prop.field].money
+            if money is not None and fields[money].x_arrow != "string":
+                raise ContractError(
+                    f"{contract.event_type} {contract.version}: {prop.field} is money in {money}, which is no text"
+                )
             for other in (prop.at_least_field, prop.at_most_field, prop.less_than_field):
                 if other is not None and not {fields[prop.field].x_arrow, fields[other].x_arrow} <= _NUMBERS:
                     raise ContractError(

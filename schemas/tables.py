@@ -1236,6 +1236,14 @@ def _touchpoints(contracts: Contracts) -> Table:
             ),
             Column("stage", TEXT, "The customer's stage with this event; null before any event that gives one."),
             *(column(name) for name in contracts.own_fields),
+            *(
+                Column(
+                    name,
+                    contracts.fields[of].arrow,
+                    f"What was sent as {of}, where the setting `currency` converted it; else null.",
+                )
+                for name, of in contracts.originals.items()
+            ),
             Column("extra", TEXT, "Fields that the event's contract does not know, as JSON."),
         ),
     )
@@ -1251,8 +1259,7 @@ def _guaranteed(contracts: Contracts, name: str) -> dict[str, Any]:
         values = list(contracts.event_types)
     elif name == "schema_version":
         values = sorted({c.version for c in contracts.contracts})
-    return {
-        "required": always,
-        "values": tuple(dict.fromkeys(values)),
-        "minimum": min((b for b in bounds if b is not None), default=None) if None not in bounds else None,
-    }
+    minimum = min((b for b in bounds if b is not None), default=None) if None not in bounds else None
+    if name in contracts.originals.values():  # the rules hold of what was sent; fixed rates leave only its sign
+        values, minimum = [], 0 if minimum is not None and minimum >= 0 else None
+    return {"required": always, "values": tuple(dict.fromkeys(values)), "minimum": minimum}

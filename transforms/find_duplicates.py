@@ -1,7 +1,8 @@
 """An event_id stands at most once, over the whole input.
 
 The copy kept is the earliest by (occurred_at, received_at with nulls last, a 128-bit hash of the typed contract
-fields in schema order, the same of `extra` and of ignored identifiers). The hash is only worked out where the times tie:
+fields in schema order, the same of `extra` and of ignored identifiers), as they were sent: rates convert what is kept,
+and do not decide what is. The hash is only worked out where the times tie:
 for those rows alone their staged blocks are opened again.
 """
 
@@ -14,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from schemas.contracts import Contracts
+from schemas.contracts import Contracts, original
 from transforms import duck
 from transforms.answers import BLOCK, DUPLICATE, answers, by_block, in_block
 from transforms.batches import keyed_tables, split_by_shard
@@ -79,10 +80,10 @@ def hash_contents(
     rows = events.take(ties["row"])
     # The length goes before each text, so that no value reads like the end of one field and the next.
     parts = [
-        f'case when "{name}" is not null then \'{name}\' || strlen("{name}"::varchar) || \'=\' || "{name}"::varchar'
-        " else '' end"
+        f"case when {sent} is not null then '{name}' || strlen({sent}::varchar) || '=' || {sent}::varchar else '' end"
         for name in contracts.fields
         if name in rows.column_names
+        for sent in [f'coalesce("{original(name)}", "{name}")' if original(name) in rows.column_names else f'"{name}"']
     ]
     others = {"extra": "extra", "ignored_identifiers": "' ignored ' || ignored_identifiers"}
     extra = f"concat('', {', '.join(sql for name, sql in others.items() if name in rows.column_names) or 'null'})"

@@ -55,6 +55,7 @@ def event_schema(contracts: Contracts) -> pa.Schema:
             *((f.name, f.arrow) for f in contracts.fields.values()),
             ("extra", pa.string()),
             ("ignored_identifiers", pa.string()),
+            *((name, contracts.fields[of].arrow) for name, of in contracts.originals.items()),
         ]
     )
 

@@ -23,6 +23,7 @@ from transforms import duck
 from transforms.batches import declared, keyed_tables, with_columns
 from transforms.candidates import Candidates, Finding
 from transforms.columns import one_chunk, texts, valid_mask
+from transforms.convert_money import Rates, convert_money, too_large
 from transforms.nobody import means_nobody
 from transforms.quarantine import Validated, quarantine
 from transforms.timestamps import NO_OFFSET, OK, parse_rfc3339
@@ -42,6 +43,7 @@ class Limits:
     raw_cap: int = 4096
     exclude: str | None = None
     ignored: tuple[str, ...] = ()  # words that mean nobody, beside those of transforms/nobody.py
+    rates: Rates | None = None  # into one currency; None: money stays as it was sent
 
 
 def validate(
@@ -50,7 +52,8 @@ def validate(
     """Accept, quarantine, or set aside (after as-of, excluded) every event of a block.
 
     Returns tables: `events` with the contracts' fields that have a value, `contract` (int16, place in
-    `contracts.contracts`) and `extra`; `quarantine` with the columns of that table except run_id.
+    `contracts.contracts`) and `extra`, money in one currency where there are rates; `quarantine` with the columns of that
+    table except run_id, as it was sent.
     """
     events, nobody = _ignore_nobody(_clean(candidates.events), limits.ignored)
     n = events.num_rows
@@ -63,20 +66,24 @@ def validate(
         findings += _check_field(field, events, code, contracts, type_broken)
     findings += _check_times(events, limits)
     findings += _check_identity(events, code, contracts, nobody)
-
-    rejected = np.zeros(n, bool)
-    for finding in findings:
-        rejected[finding.rows] = True
     events = _foreign_fields_to_extra(events, code, contracts, candidates.findings, connection)
     events = _fill_defaults(events, code, contracts)
     events = _keep_ignored(events, code, contracts, nobody, connection)
     events = with_columns(events, {"contract": pa.array(code, pa.int16())})
+    if limits.rates:
+        findings += too_large(events, contracts, limits.rates, _broken(findings))
+
+    rejected = np.zeros(n, bool)
+    for finding in findings:
+        rejected[finding.rows] = True
     after = np.zeros(n, bool)
     if "occurred_at" in events.column_names:
         occurred = events["occurred_at"].cast(pa.int64()).fill_null(0).to_numpy()
         after = ~rejected & (occurred > limits.as_of)
     accepted = events.filter(pa.array(~rejected & ~after))
     accepted, excluded = _exclude(accepted, limits.exclude, contracts, connection)
+    if limits.rates:
+        accepted = convert_money(accepted, contracts, limits.rates)
 
     source = candidates.block.source
     bad, by_code = quarantine(candidates, events, findings, limits.raw_cap)

@@ -1,7 +1,8 @@
 -- How often a column of touchpoints has no value, against the median of the last runs.
 -- Input: run_measures_now, past_measures, limits. Grain: one column that earlier runs had too;
 -- column_name, share, usual_share, rise, n_past, kept_ratio: of the values that there usually are how many there still
--- are; null where they were too few to tell anything. Left out is a run of too few touchpoints to tell anything.
+-- are; null where they were too few to tell anything. Left out is a run of too few touchpoints to tell anything, and so are
+-- the columns that only the setting `currency` fills: to take it back empties them, and nothing is lost.
 with usual as (
     select
         c.column_name,
@@ -31,3 +32,4 @@ join usual as u on n.column_name = u.column_name
 cross join (select value from run_measures_now where measure = 'rows' and table_name = 'touchpoints') as r
 cross join (select value from limits where name = 'compared_least_events') as l
 where n.measure = 'null_share' and n.table_name = 'touchpoints' and r.value >= l.value
+    and n.column_name not in ('original_amount', 'original_cost', 'original_currency')

@@ -221,7 +221,10 @@ def test_what_is_wrong_is_named_with_the_mend(
             "The setting `funnels.mine`: The step stage:nowhere names no stage",
         ),
         ('steps = ["site_visit", "order_no > 1"]', "The setting `funnels.mine`: The step order_no > 1 fails"),
-        ('steps = ["site_visit", "purchase"]\nby = ["chanel"]', "The setting `funnels.mine`: The segment chanel is no column"),
+        (
+            'steps = ["site_visit", "purchase"]\nby = ["chanel"]',
+            "The setting `funnels.mine`: The segment chanel is no column",
+        ),
         ('steps = ["site_visit", "purchase"]\nwindow = "7x"', "funnels.mine.window = '7x': is not a span of time"),
         ('steps = ["site_visit", "purchase"]\nwindw = "7d"', "funnels.mine.windw is not a setting"),
         ('steps = ["site_visit"]', "funnels.mine = .*: needs 2 to 20 steps, and has 1"),

@@ -1,9 +1,12 @@
 """Settings are right or refused, and a refusal names the file, the field, the value and the mend."""
 
+import json
 import pickle
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from pydantic import ValidationError
 from pipelines.errors import UsageError
 from pipelines.settings import SECTIONS, LifetimeValue, Settings, load_settings, parse_time
 from schemas.dictionary import load_metrics
+from transforms.convert_money import Rates
 from transforms.partial_metrics import SUMS, VALUES
 
 
@@ -149,6 +153,19 @@ def test_business_hours_are_a_schedule(write) -> None:
     ]  # fmt: skip
 
 
+def test_rates_are_exact_as_text_and_as_numbers(write) -> None:
+    text = (
+        '[currency]\nbase = "EUR"\nrates = { EUR = "1.00", USD = 0.92, JPY = 5.8e-3, KWD = 3, GBP = "1.1700000000000" }'
+    )
+    settings = load_settings(write(text))
+    rates = {"USD": "0.92", "JPY": "0.0058", "KWD": "3", "GBP": "1.17"}
+    assert settings.currency is not None
+    assert settings.currency.fixed() == Rates("EUR", tuple((code, Decimal(rate)) for code, rate in rates.items()))
+    assert settings.currency.fixed().of(pa.array(["GBP", "EUR"])).to_pylist() == [Decimal("1.17"), None]
+    assert json.loads(settings.model_dump_json())["currency"]["rates"]["USD"] == "0.92", "exact in the manifest"
+    assert load_settings().currency is None
+
+
 def test_inactivity_days_are_a_number_or_fitted(write) -> None:
     for text, days in (("1", 1), ("3650", 3650), ('"fit"', "fit")):
         assert load_settings(write(f"inactivity_days = {text}")).inactivity_days == days
@@ -244,6 +261,33 @@ _HOURS = '[business_hours]\nweek = { monday = "09:00-17:00" }\n'
         ("[lifetime_value]\nmargins = 1", "lifetime_value.margins is not a setting", "Did you mean margin?"),
         ("[lifetime_value]\nzzz = 1", "lifetime_value.zzz is not a setting", "The settings in [lifetime_value] are: model,"),
         ("lifetime_value = 5", "lifetime_value = 5: input should be a valid dictionary", "a table [lifetime_value]"),
+        ("currency = 'EUR'", "currency = 'EUR': input should be a valid dictionary", "a table [currency] with base and rates"),
+        ("[currency]\nbase = 'EUR'", "currency.rates = {'base': 'EUR'}: field required", 'rates = { USD = "0.92"'),
+        ("[currency]\nrates = { USD = 1 }", "currency.base = {'rates': {'USD': 1}}: field required", "base: The currency"),
+        ("[currency]\nbase = 'EUR'\nrate = 1", "currency.rates = ", ""),
+        ("[currency]\nbase = 'EUR'\nrates = { USD = 1 }\nrate = 1", "currency.rate is not a setting", "Did you mean rates?"),
+        ("[currency]\nbase = 'euro'\nrates = { USD = 1 }", "currency.base = 'euro': is not a currency; write its three capital", ""),
+        ("[currency]\nbase = \"EUR\\n\"\nrates = { USD = 1 }", "currency.base = 'EUR\\n': is not a currency", ""),
+        ("[currency]\nbase = 978\nrates = { USD = 1 }", "currency.base = 978: input should be a valid string", ""),
+        ("[currency]\nbase = 'EUR'\nrates = ['USD']", "currency.rates = ['USD']: input should be a valid dictionary", ""),
+        ("[currency]\nbase = 'EUR'\nrates = {}", "rates has no other currency than the base; give each its rate, or leave", ""),
+        ("[currency]\nbase = 'EUR'\nrates = { EUR = 1 }", "rates has no other currency than the base", "[currency]"),
+        ("[currency]\nbase = 'EUR'\nrates = { EUR = 2, USD = 1 }", "one EUR, the base, is worth 1 EUR and not 2; leave it out", ""),
+        *(
+            (f"[currency]\nbase = 'EUR'\nrates = {{ USD = {rate} }}", f"currency.rates.USD = {shown}: {says}", "worth in the base")
+            for rate, shown, says in (
+                ("'0,92'", "'0,92'", 'is not a number; write what one unit is worth in the base, such as "0.92"'),
+                ("'-1'", "'-1'", "is not a number"), ("'1e3'", "'1e3'", "is not a number"), ("''", "''", "is not a number"),
+                ("true", "True", "is not a number"), ("nan", "nan", "is not a number"), ("inf", "inf", "is not a number"),
+                ("[1]", "[1]", "is not a number"), ("0", "0", "is not above 0"), ("-0.5", "-0.5", "is not above 0"),
+                ("'0.0000'", "'0.0000'", "is not above 0"),
+                ("0.12345678901234567", "0.12345678901234566", 'has more digits than a number keeps; write it as text, "0.1'),
+                ("'0.12345678901'", "'0.12345678901'", "has more than 9 digits before the point, or more than 10 behind it"),
+                ("1000000000", "1000000000", "has more than 9 digits before the point"),
+                ("1" + "0" * 400, "1" + "0" * 400, "has more than 9 digits before the point"),
+            )
+        ),
+        ("[currency]\nbase = 'EUR'\nrates = { usd = 1 }", "currency.rates.usd = 'usd': is not a currency; write its three", ""),
         ("business_hours = true", "business_hours = True: input should be a valid dictionary", "a table [business_hours]"),
         ('[business_hours]\ntimezone = "UTC"', "business_hours.week = {'timezone': 'UTC'}: field required", 'monday = "09:00-17:00"'),
         (f'{_HOURS}timezone = "Mars/Olympus"', "business_hours.timezone = 'Mars/Olympus': is not a time zone", ""),

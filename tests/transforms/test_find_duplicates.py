@@ -28,6 +28,7 @@ def block_of(rows: list[Row], contracts: Contracts) -> pa.Table:
     names = [f.name for f in contracts.fields.values() if any(row.get(f.name) is not None for row in rows)]
     schema = [(name, contracts.fields[name].arrow) for name in names]
     others = [("extra", pa.string()), ("ignored_identifiers", pa.string())]
+    others += [(name, contracts.fields[of].arrow) for name, of in contracts.originals.items()]
     schema += [(name, kind) for name, kind in others if any(row.get(name) is not None for row in rows)]
     schema += [(FINGERPRINT, pa.uint64())] if any(row.get(FINGERPRINT) is not None for row in rows) else []
     filled = [{FINGERPRINT: 0, **{k: v for k, v in row.items() if v is not None}} for row in rows]
@@ -146,10 +147,12 @@ def test_a_copy_without_received_at_comes_last(contracts: Contracts, connection:
         ({"ignored_identifiers": '{"customer_id":"0"}'}, {}),
         ({"ignored_identifiers": '{"customer_id":"0"}'}, {"ignored_identifiers": '{"customer_id":"-"}'}),
         ({"extra": '{"a":1}'}, {"ignored_identifiers": '{"a":1}'}),
+        ({"amount": 92, "original_amount": 100, "currency": "EUR", "original_currency": "USD"},
+         {"amount": 92, "currency": "EUR"}),
         # A value that is written like the end of a field and the beginning of the next.
         ({"channel": "x\x1ecampaign_id=y"}, {"channel": "x", "campaign_id": "y"}),
     ],
-)
+)  # fmt: skip
 def test_whatever_differs_decides_the_same_way_in_any_order(
     contracts: Contracts, connection: duckdb.DuckDBPyConnection, one: Row, other: Row
 ) -> None:
@@ -159,6 +162,17 @@ def test_whatever_differs_decides_the_same_way_in_any_order(
     )]  # fmt: skip
     assert [len(result) for result in results] == [1, 1, 1, 1]
     assert all(result == results[0] for result in results)
+
+
+def test_rates_do_not_decide_which_copy_is_kept(contracts: Contracts, connection: duckdb.DuckDBPyConnection) -> None:
+    at = {"event_id": "a", "occurred_at": START}
+    for sent in range(20):
+        dollars, euros = {"amount": sent, "currency": "USD"}, {"amount": 5, "currency": "EUR"}
+        converted = {"amount": 5, "original_amount": sent, "currency": "EUR", "original_currency": "USD"}
+        plain = kept([[at | dollars, at | euros]], contracts, connection)
+        assert kept([[at | converted, at | euros]], contracts, connection) == [
+            at | (converted if plain == [at | dollars] else euros)
+        ]
 
 
 def test_equal_texts_are_dropped_without_opening_their_blocks(contracts: Contracts) -> None:

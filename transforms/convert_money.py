@@ -1,0 +1,115 @@
+"""Money into one currency, by the fixed rates of the settings: whole columns, in exact decimals.
+
+Converted is what the contracts call money (`x-money`) where its currency has a rate, each amount by itself: times the
+rate, rounded half to even to the four digits of an amount. What was sent stays beside it, in `original_<field>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.contracts import Contracts, original
+from transforms.batches import with_columns
+from transforms.candidates import Finding
+from transforms.columns import one_chunk, texts, valid_mask
+
+#: Digits of a rate before and behind the point: as many as leave the product with an amount (14 and 4) exact.
+RATE_DIGITS = (9, 10)
+_RATE = pa.decimal128(sum(RATE_DIGITS), RATE_DIGITS[1])
+_LIMIT = Decimal(10) ** 14  # the first amount that its column does not hold
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one unit of each currency is worth in the base; the base itself is not among them."""
+
+    base: str
+    worth: tuple[tuple[str, Decimal], ...]
+
+    def of(self, currency: pa.Array) -> pa.Array:
+        """The rate of each currency, null where it has none.
+
+        >>> Rates("EUR", (("USD", Decimal("0.92")),)).of(pa.array(["EUR", "USD"])).to_pylist()
+        [None, Decimal('0.9200000000')]
+        """
+        place = pc.index_in(currency, pa.array([code for code, _ in self.worth], pa.string()))
+        return pa.array([rate for _, rate in self.worth], _RATE).take(place)
+
+
+def too_large(
+    events: pa.Table, contracts: Contracts, rates: Rates, broken: Mapping[str, np.ndarray]
+) -> Iterator[Finding]:
+    """A finding for amounts that no longer fit once they are converted. `events` have the column `contract`."""
+    largest = max(rate for _, rate in rates.worth)
+    for name, currency in contracts.money.items():
+        if not {name, currency} <= set(events.column_names) or not _reaches(events[name], _LIMIT / largest - 1):
+            continue
+        sent, rate = one_chunk(events[name]), rates.of(one_chunk(events[currency]))
+        rows = np.flatnonzero(_knows(events, contracts, name) & valid_mask(rate) & valid_mask(sent))
+        worth = pc.abs(_times(sent, rate, rows))
+        rows = rows[pc.greater_equal(worth, pa.scalar(_LIMIT, worth.type)).to_numpy(zero_copy_only=False)]
+        rows = rows[~np.isin(rows, broken.get(name, []))]
+        if len(rows):
+            expected = (
+                f"an amount that in {rates.base}, by the setting `currency`, has at most 14 digits before the point"
+            )
+            yield Finding("field.range", name, expected, rows, texts(sent.take(pa.array(rows))))
+
+
+def _reaches(amounts: pa.ChunkedArray, least: Decimal) -> bool:
+    """Whether any can be too large at all: looked at first, for it costs next to nothing."""
+    ends = pc.min_max(amounts).as_py()
+    return ends["max"] is not None and max(ends["max"], -ends["min"]) >= least
+
+
+def convert_money(events: pa.Table, contracts: Contracts, rates: Rates) -> pa.Table:
+    """Money in the base where its currency has a rate, and what was sent in columns of its own.
+
+    `events` are accepted: they have the column `contract`, and their amounts fit (`too_large`).
+    """
+    converted: dict[str, pa.Array] = {}
+    for currency in dict.fromkeys(contracts.money.values()):
+        if currency not in events.column_names:
+            continue
+        sent = one_chunk(events[currency])
+        rate = rates.of(sent)
+        of_money = np.zeros(len(events), bool)
+        for name in (name for name, of in contracts.money.items() if of == currency):
+            known = _knows(events, contracts, name) & valid_mask(rate)
+            of_money |= known
+            if name in events.column_names:
+                converted |= _amounts(name, one_chunk(events[name]), rate, known)
+        if of_money.any():
+            mask = pa.array(of_money)
+            converted[currency] = pc.if_else(mask, rates.base, sent)
+            converted[original(currency)] = pc.if_else(mask, sent, pa.scalar(None, sent.type))
+    return with_columns(events, converted)
+
+
+def _amounts(name: str, sent: pa.Array, rate: pa.Array, known: np.ndarray) -> dict[str, pa.Array]:
+    """The column of a field of money, and that of what was sent; nothing where there is nothing to convert."""
+    mask = known & valid_mask(sent)
+    if not mask.any():
+        return {}
+    worth = _times(sent, rate, np.flatnonzero(mask)).cast(sent.type)
+    return {
+        name: pc.replace_with_mask(sent, pa.array(mask), worth),
+        original(name): pc.if_else(pa.array(mask), sent, pa.scalar(None, sent.type)),
+    }
+
+
+def _knows(events: pa.Table, contracts: Contracts, name: str) -> np.ndarray:
+    """bool[n]: does the event's own contract know the field?"""
+    return np.append(contracts.allowed(name), False)[events["contract"].to_numpy()]  # -1, no contract, takes the last
+
+
+def _times(amounts: pa.Array, rate: pa.Array, rows: np.ndarray) -> pa.Array:
+    """Amounts of some rows times their rates, rounded half to even to four digits."""
+    taken = pa.array(rows)
+    return pc.round(pc.multiply(amounts.take(taken), rate.take(taken)), 4, "half_to_even")
