@@ -40,13 +40,16 @@ def spare_beam() -> None:
     known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def get_dofn_specs(step: Any) -> Any:
-        if step not in known:
-            known[step] = specs_of(step)
-        return known[step]
+        try:
+            if step not in known:
+                known[step] = specs_of(step)
+            return known[step]
+        except TypeError:  # a step that has no hash is asked each time
+            return specs_of(step)
 
     userstate.get_dofn_specs = get_dofn_specs
     cloudpickle_pickler.bz2 = types.SimpleNamespace(compress=_compress, decompress=bz2.decompress)
 
 
-def _compress(pickled: bytes, compresslevel: int) -> bytes:
-    return bz2.compress(pickled, 1)
+def _compress(pickled: bytes, compresslevel: int = 9) -> bytes:
+    return bz2.compress(pickled, min(compresslevel, 1))

@@ -32,6 +32,7 @@ from transforms.funnels import (
     Counted,
     Funnel,
     FunnelError,
+    Placed,
     add_funnel_cells,
     cells_of,
     check_funnel,
@@ -201,20 +202,26 @@ class _OfLake:
         found = self._asked("customers", "first_channel", "true", whose)
         return one_chunk(found["first_channel"]).take(pc.index_in(whose, one_chunk(found["customer_key"])))
 
-    def open_journeys(self, whose: pa.Array) -> pa.Array:
-        found = self._asked("journeys", "journey_no", "status = 'open'", whose)
-        return one_chunk(found["journey_no"]).take(pc.index_in(whose, one_chunk(found["customer_key"])))
+    def ongoing_journeys(self, whose: pa.Array) -> Placed:
+        return self._placed("journeys", "journey_no", "status = 'open' or outcome = 'order'", whose)
 
-    def entries(self, whose: pa.Array, stage: str) -> tuple[np.ndarray, np.ndarray]:
-        found = self._asked(
-            "journey_stages", "epoch_us(entered_at) as at", "stage = '" + stage.replace("'", "''") + "'", whose
-        )
-        return pc.index_in(one_chunk(found["customer_key"]), whose).to_numpy().astype(np.int64), found["at"].to_numpy()
+    def entries(self, whose: pa.Array, stage: str) -> Placed:
+        wanted = "'" + stage.replace("'", "''") + "'"
+        return self._placed("journey_stages", "epoch_us(entered_at)", f"stage = {wanted}", whose)
+
+    def lapses(self, whose: pa.Array) -> Placed:
+        return self._placed("journey_stages", "epoch_us(entered_at)", "touchpoints = 0", whose)
+
+    def _placed(self, table: str, value: str, condition: str, whose: pa.Array) -> Placed:
+        found = self._asked(table, f"{value} as value", condition, whose)
+        placed = Placed.of(found, "customer_key", whose, found["value"])
+        order = np.lexsort((placed.value, placed.place))
+        return Placed(placed.place[order], placed.value[order])
 
     def _asked(self, table: str, column: str, condition: str, whose: pa.Array) -> pa.Table:
         with self.con.cursor() as other:  # the first one is being read from
             other.register("whose", pa.table({"customer_key": whose}))
-            sql = f"select customer_key, {column} from {table} where {condition} and customer_key in (from whose)"
+            sql = f"select customer_key, {column} from {table} where ({condition}) and customer_key in (from whose)"
             found = other.sql(sql).to_arrow_table()
             other.unregister("whose")
         return found

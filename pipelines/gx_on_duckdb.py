@@ -177,13 +177,18 @@ class _RowsOnce:
         return ([counted[1]], iter([(count,)])) if counted else (names, iter(found))
 
     def _found(self, rows: str) -> tuple[list[str], list[tuple[Any, ...]], int]:
-        """Names, rows and their number; of many rows the first, more than Great Expectations reads."""
-        cursor = self._con.execute(rows)
-        names = [name for name, *_ in cursor.description or ()]
-        found = cursor.fetchmany(_MOST_ROWS)
-        if len(found) < _MOST_ROWS:
-            return names, found, len(found)
-        return names, found, self._con.execute(f"select count(*) from ({rows})").fetchall()[0][0]
+        """Names, rows and their number; of many rows the first, more than Great Expectations reads.
+
+        Through a table, so that every row is worked out whole: one that cannot be is an error, however late it comes.
+        """
+        if len(self._con.extract_statements(rows)) != 1:
+            raise ValueError("the query of unexpected rows is not one statement")
+        name = f"unexpected_rows_{len(self._kept)}"
+        [[count]] = self._con.execute(f"create temp table {name} as {rows}").fetchall()
+        if not count:
+            return ["nothing"], [], 0
+        cursor = self._con.execute(f"from {name} limit {_MOST_ROWS}")
+        return [column for column, *_ in cursor.description or ()], cursor.fetchall(), count
 
 
 def _nothing(*_: Any) -> None:

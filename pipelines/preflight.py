@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.errors import InputError, UsageError
 from pipelines.settings import Settings
 from schemas.dictionary import SHIPPED_FRICTION, SHIPPED_METRICS, Friction, Metric
+from schemas.parameters import EVENT_TYPES
 from transforms import duck
 from transforms.assign_stages import StageFileError, assign_stages, stages_of_events
 from transforms.batches import ShardTables
@@ -44,10 +46,29 @@ def check_plan(plan: Plan, settings: Settings) -> None:
     """Raises UsageError or InputError, naming the file and the mend."""
     connection = duck.connect()
     _check_exclude(plan, settings, connection)
+    _check_event_types(plan)
     _check_stages_and_dictionary(plan, settings, connection)
     for name, mapping in plan.mappings.items():
         if mapping.source is not None:
             _check_source(mapping, next(f for f in plan.files if f.source == name), plan, connection)
+
+
+def _check_event_types(plan: Plan) -> None:
+    """What a parameter of friction names must be a type of event: of any other there never is one."""
+    known = plan.contracts.event_types
+    for kind in plan.friction.kinds:
+        for name in EVENT_TYPES:
+            given = kind.parameters.get(name, known)
+            assert isinstance(given, tuple)  # the entry's own form
+            where = f"The setting friction_parameters.{kind.kind}.{name}"
+            if not given:
+                raise UsageError(f"{where} names no type of event.", f"Name one or more of {', '.join(known)}.")
+            for word in [word for word in given if word not in known]:
+                near = difflib.get_close_matches(str(word), known, n=3)
+                raise UsageError(
+                    f"{where} names {word}, which is no type of event.",
+                    f"Did you mean {' or '.join(near)}?" if near else f"Name one or more of {', '.join(known)}.",
+                )
 
 
 def _check_exclude(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:

@@ -291,7 +291,10 @@ def make_plan(
         # A suite that cannot be used is better known now than after the pipeline.
         load_suites(contracts, tables(contracts), settings.expectations)
     except (ContractError, SourceError, DictionaryError, SuiteError) as error:
-        raise UsageError(f"{error}.", "Correct the file that the message names.") from error
+        in_settings = str(error).startswith("friction_parameters.")
+        raise UsageError(
+            f"{error}.", "Correct the settings." if in_settings else "Correct the file that the message names."
+        ) from error
     stages = Path(settings.stages).read_text(encoding="utf-8") if settings.stages else read_sql("assign_stages")
     files = tuple(find_inputs(inputs, sources))
     months = Periods(settings.timezone)

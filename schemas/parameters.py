@@ -22,6 +22,8 @@ FITTED_PARAMETER = "stall_days"
 SPANS = ("seconds", "hours", "days", FITTED_PARAMETER)
 LONGEST_SPAN = 1_000_000
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
+#: Parameters that name types of event.
+EVENT_TYPES = ("finished_by",)
 #: Parameters of a run that every SQL has.
 _TAKEN = ("as_of",)
 
@@ -55,7 +57,7 @@ def overridden(file: Path, own: Mapping[str, Parameter], given: Any) -> dict[str
         try:
             made[name] = _of_the_form(own[name], _read(name, value))
         except ValueError as error:
-            raise DictionaryError(f"{where} is {value!r}; {error} ({file})") from None
+            raise DictionaryError(f"{where} is {value!r}; {error}") from None
     return made
 
 
@@ -101,7 +103,7 @@ def _of_the_form(own: Parameter, value: Parameter) -> Parameter:
         raise ValueError("it is a number, or a table with one for each name")
     if isinstance(own, tuple):
         if not isinstance(value, tuple):
-            raise ValueError('it is a list of texts, such as ["+", "next%"]')
+            raise ValueError(f"it is a list of texts, such as {json.dumps(list(own or ('+', 'next%')))}")
     elif isinstance(own, str):
         if not isinstance(value, str):
             raise ValueError(f"it is a text, such as {own!r}")

@@ -460,9 +460,20 @@ def a_friction_kind_without_an_example(folder: Path) -> list[str]:
     return given_visit(folder, 'friction = "friction"\n')
 
 
-@refused(2, "friction_parameters.rage_click.ignore_elements is '+'; it is a list of texts", "rage_click.toml")
+@refused(
+    2,
+    "friction_parameters.rage_click.ignore_elements is '+'; it is a list of texts, such as [",
+    "Correct the settings.",
+)
 def a_friction_parameter_of_another_form(folder: Path) -> list[str]:
     return given_visit(folder, '[friction_parameters.rage_click]\nignore_elements = "+"\n')
+
+
+@refused(
+    2, "friction_parameters.checkout_abandoned.finished_by names purchse, which is no type", "Did you mean purchase?"
+)
+def a_friction_parameter_with_a_slip(folder: Path) -> list[str]:
+    return given_visit(folder, '[friction_parameters.checkout_abandoned]\nfinished_by = ["purchse"]\n')
 
 
 @refused(2, "settings.toml: shardz is not a setting", "shards", in_check=False)

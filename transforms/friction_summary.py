@@ -248,11 +248,12 @@ class Value:
         """What so many losses, more than none, were worth, and the ends of its interval.
 
         A few large orders make a sum of money: the interval is even on the scale of its logarithm, and never below nothing.
+        Where the outcomes were worth less than nothing (more was paid back than in) there is no logarithm.
         """
-        amount = losses * self.mean
+        amount, error_of_money = losses * self.mean, self.error(losses, error)
         if amount <= 0:
-            return amount, amount, amount
-        factor = math.exp(min(_Z * self.error(losses, error) / amount, _WIDEST))
+            return amount, amount - _Z * error_of_money, amount + _Z * error_of_money
+        factor = math.exp(min(_Z * error_of_money / amount, _WIDEST))
         return amount, amount / factor, amount * factor
 
     def error(self, losses: float, error: float) -> float:

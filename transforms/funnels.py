@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import duckdb
 import numpy as np
@@ -27,7 +27,7 @@ from transforms.columns import one_chunk, valid_mask
 from transforms.funnel_walk import Attempts, Timeline, Windows, each_entry, furthest_of_group
 from transforms.groups import group_rows
 from transforms.quantiles import EXACT_VALUES, lower_edges, quantile
-from transforms.runs import changes, starts
+from transforms.runs import changes, position_in_time, starts
 from transforms.time_zones import SECOND_US
 
 Counted = Literal["customers", "journeys", "entries"]
@@ -198,17 +198,36 @@ def rows_sql(funnels: Sequence[Funnel], customer: str) -> str:
     return f"select {', '.join(columns)}\nfrom touchpoints{where}"
 
 
+class Placed(NamedTuple):
+    """int64[m] each: whose a value is, as a place in `whose`, and the value."""
+
+    place: np.ndarray
+    value: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table, key: str, whose: pa.Array, value: pa.Array | pa.ChunkedArray) -> Placed:
+        """The values of the rows of `whose`; `key` is the column that says whose a row is."""
+        place = pc.index_in(one_chunk(table[key]), whose)
+        there = place.is_valid()
+        return cls(
+            place.filter(there).to_numpy().astype(np.int64), one_chunk(value).filter(there).cast(pa.int64()).to_numpy()
+        )
+
+
 class Background(Protocol):
     """What else is asked about some customers: `whose`, by what `rows_sql` gives as `customer`, each once."""
 
     def first_channels(self, whose: pa.Array) -> pa.Array:
         """string[n]: null for none."""
 
-    def open_journeys(self, whose: pa.Array) -> pa.Array:
-        """int64[n]: the journey_no that may still go on at as-of; null for none."""
+    def ongoing_journeys(self, whose: pa.Array) -> Placed:
+        """The journey_no of what may still get touchpoints: open, or an order's, of which later lines and refunds come."""
 
-    def entries(self, whose: pa.Array, stage: str) -> tuple[np.ndarray, np.ndarray]:
-        """int64[m], int64[m]: places in `whose`, and the microseconds at which they entered the stage."""
+    def entries(self, whose: pa.Array, stage: str) -> Placed:
+        """The microseconds at which they entered the stage."""
+
+    def lapses(self, whose: pa.Array) -> Placed:
+        """The microseconds at which they entered a stage that no touchpoint of theirs is of, rising for each of them."""
 
 
 @dataclass(frozen=True)
@@ -221,17 +240,20 @@ class _OfShard:
         customers = self.shard["customers"]
         return one_chunk(customers["first_channel"]).take(pc.index_in(whose, one_chunk(customers["customer_no"])))
 
-    def open_journeys(self, whose: pa.Array) -> pa.Array:
-        journeys = self.shard["journeys"]
-        journeys = journeys.filter(pc.equal(journeys["status"], "open"))
-        return one_chunk(journeys["journey_no"]).take(pc.index_in(whose, one_chunk(journeys["customer_no"])))
+    def ongoing_journeys(self, whose: pa.Array) -> Placed:
+        return self._of(
+            "journeys", (pc.field("status") == "open") | (pc.field("outcome") == "order"), whose, "journey_no"
+        )
 
-    def entries(self, whose: pa.Array, stage: str) -> tuple[np.ndarray, np.ndarray]:
-        stages = self.shard["journey_stages"]
-        place = pc.index_in(one_chunk(stages["customer_no"]), whose)
-        wanted = pc.and_(pc.equal(one_chunk(stages["stage"]), stage), pc.is_valid(place))
-        at = one_chunk(stages["entered_at"]).cast(pa.int64())
-        return place.filter(wanted).to_numpy().astype(np.int64), at.filter(wanted).to_numpy()
+    def entries(self, whose: pa.Array, stage: str) -> Placed:
+        return self._of("journey_stages", pc.field("stage") == stage, whose, "entered_at")
+
+    def lapses(self, whose: pa.Array) -> Placed:
+        return self._of("journey_stages", pc.field("touchpoints") == 0, whose, "entered_at")
+
+    def _of(self, table: str, condition: pc.Expression, whose: pa.Array, value: str) -> Placed:
+        rows = self.shard[table].filter(condition)
+        return Placed.of(rows, "customer_no", whose, rows[value])
 
 
 def funnel_cells(
@@ -280,7 +302,8 @@ def _attempts(
     matches = [np.flatnonzero(bits & (1 << place)) for place in range(len(funnel.steps))]
     for place, step in enumerate(funnel.steps):
         if step.stage is not None:
-            matches[place] = _entering(rows, step.stage, customer, background.entries(whose, step.stage))
+            entries = background.entries(whose, step.stage)
+            matches[place] = _entering(rows, step.stage, customer, entries, background.lapses(whose))
     begin = time[matches[0]]
     within = np.ones(len(begin), bool) if funnel.since is None else begin >= funnel.since
     if funnel.until is not None:
@@ -299,7 +322,7 @@ def _attempts(
     found = furthest_of_group(timeline, funnel.windows, as_of)
     back = np.where(found.rows >= 0, order[found.rows], -1)
     # Nothing more can come in a journey that is over, whatever is left of the window.
-    goes_on = background.open_journeys(whose).fill_null(-1).to_numpy()[customer[back[0]]] == journey[back[0]]
+    goes_on = _among(Placed(customer[back[0]], journey[back[0]]), background.ongoing_journeys(whose))
     return Attempts(found.reached, found.is_open & goes_on, back)
 
 
@@ -312,19 +335,29 @@ def _numbered_runs(values: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(new)))
 
 
-def _entering(
-    rows: pa.Table, stage: str, customer: np.ndarray, entries: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:  # fmt: skip
-    """The rows with which a customer enters a stage: those of the moments of `entries`, of a run of the stage the first.
+def _entering(rows: pa.Table, stage: str, customer: np.ndarray, entries: Placed, lapses: Placed) -> np.ndarray:
+    """The rows with which a customer enters a stage, at the moments of `entries`.
 
-    A lapse enters a stage and is no touchpoint: the visit that comes after it finds the customer there.
+    The touchpoint before was in another one, or a lapse lies in between, which enters a stage and is no touchpoint. The visit
+    that comes after a lapse finds the customer in the stage of the lapse: it enters nothing at its own moment.
     """
     time = rows["time"].to_numpy()
     is_in = pc.fill_null(pc.equal(one_chunk(rows["stage"]), stage), False).to_numpy(zero_copy_only=False)
-    was_in = np.concatenate(([False], is_in[:-1] & (time[1:] == time[:-1]))) & ~changes(customer)
-    place = np.flatnonzero(is_in & ~was_in)
-    moments = group_rows(np.append(time[place], entries[1]), np.append(customer[place], entries[0])).number
-    return place[np.isin(moments[: len(place)], moments[len(place) :])]
+    is_first = changes(customer)
+    was_in = np.concatenate(([False], is_in[:-1])) & ~is_first
+    again = np.flatnonzero(is_in & was_in)
+    if len(again) and len(lapses.place):
+        low, high = (np.searchsorted(lapses.place, customer[again], side) for side in ("left", "right"))
+        until, since = (position_in_time(lapses.value, low, high, time[again - back]) for back in (0, 1))
+        was_in[again] = until == since
+    rows_in = np.flatnonzero(is_in & ~was_in)
+    return rows_in[_among(Placed(customer[rows_in], time[rows_in]), entries)]
+
+
+def _among(wanted: Placed, known: Placed) -> np.ndarray:
+    """bool[n]: whether the same place and value is known."""
+    number = group_rows(np.append(wanted.value, known.value), np.append(wanted.place, known.place)).number
+    return np.isin(number[: len(wanted.place)], number[len(wanted.place) :])
 
 
 def _last_known(values: pa.ChunkedArray, customer: np.ndarray) -> pa.Array:

@@ -199,7 +199,10 @@ def test_json_has_all_of_it(lake: str, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["--metric", "churn_rat"], ("There is no metric churn_rat.", "Did you mean churn_rate")),
         (["--metric", "zzz"], ("There is no metric zzz.", "parcours metrics lists them")),
-        (["--metric", "mrr", "--period", "2026-13"], ("2026-13 is no period.", "Write a month as 2026-02, or all; a quarter as")),
+        (
+            ["--metric", "mrr", "--period", "2026-13"],
+            ("2026-13 is no period.", "Write a month as 2026-02, or all; a quarter as"),
+        ),
         (["--metric", "mrr", "--period", "2031-01"], ("The run has no mrr of 2031-01.", "2025-10 to 2026-03")),
         (
             ["--metric", "orders", "--segment", "first_channel=nope"],

@@ -100,6 +100,7 @@ def test_the_interval_of_money_is_even_in_its_logarithm() -> None:
     # ten losses of 20 each, told to 2: 200, with a standard error of 40, a fifth of it; exp(1.96 / 5) = 1.4799
     assert Value(20.0, 0.0, 100).at_risk(10.0, 2.0) == pytest.approx((200.0, 135.1414, 295.9862), abs=1e-3)
     assert Value(0.0, 0.0, 100).at_risk(10.0, 2.0) == (0.0, 0.0, 0.0)
+    assert Value(-5.0, 0.0, 50).at_risk(10.0, 3.0) == pytest.approx((-50.0, -79.3995, -20.6005), abs=1e-3)
     assert Value(1.0, 1e12, 1).at_risk(10.0, 2.0) == pytest.approx((10.0, 0.001, 100_000.0))
 
 

@@ -78,17 +78,26 @@ def shard_of(points: pa.Table) -> dict[str, pa.Table]:
     stages: list[Row] = []
     stage: tuple[int, str | None] = (-1, None)
     for row in points.to_pylist():
-        journeys.setdefault((row["customer_no"], row["journey_no"]), {"status": "closed", **row})
+        whole = {"status": "closed", **row, "outcome": "renewal"}
+        journeys.setdefault((row["customer_no"], row["journey_no"]), whole)
+        if row["event_type"] == "purchase":
+            journeys[row["customer_no"], row["journey_no"]]["outcome"] = "order"
         last[row["customer_no"]] = max(row["journey_no"], last.get(row["customer_no"], 0))
         if (row["customer_no"], row["stage"]) != stage and row["stage"]:
-            stages.append({**row, "entered_at": row["occurred_at"]})
+            stages.append({**row, "entered_at": row["occurred_at"], "touchpoints": 1})
         stage = row["customer_no"], row["stage"]
     for whose, number in last.items():
         journeys[whose, number]["status"] = "open"
     keys = pa.schema([("customer_no", pa.int64()), ("customer_key", pa.string())])
     made = {
-        "journeys": (list(journeys.values()), [("journey_no", pa.int64()), ("status", pa.string())]),
-        "journey_stages": (stages, [("stage", pa.string()), ("entered_at", pa.timestamp("us", "UTC"))]),
+        "journeys": (
+            list(journeys.values()),
+            [("journey_no", pa.int64()), ("status", pa.string()), ("outcome", pa.string())],
+        ),
+        "journey_stages": (
+            stages,
+            [("stage", pa.string()), ("entered_at", pa.timestamp("us", "UTC")), ("touchpoints", pa.int64())],
+        ),
     }
     others = {
         name: pa.Table.from_pylist(
@@ -356,15 +365,20 @@ def test_a_visit_after_a_lapse_does_not_enter_churned() -> None:
         {"who": "cy", "at": "10:00", "stage": "purchase"}, {"who": "cy", "at": "13:00", "stage": "purchase"},
     ]  # fmt: skip
     shard = shard_of(touchpoints(rows))
+    lapsed = (("10:00", "purchase", 1), ("11:00", "churned", 0), ("13:00", "purchase", 1))
     entered = {
-        0: (("10:00", "purchase"), ("11:00", "churned"), ("13:00", "purchase")),
-        1: (("10:00", "purchase"), ("12:00", "churned")),
-        2: (("10:00", "purchase"), ("11:00", "churned"), ("13:00", "purchase")),
+        0: (
+            ("10:00", "purchase", 1),
+            ("11:00", "churned", 1),
+            ("13:00", "purchase", 1),
+        ),  # a visit is of the lapse's stage
+        1: (("10:00", "purchase", 1), ("12:00", "churned", 1)),
+        2: lapsed,
     }
     runs = [
-        {"customer_no": whose, "stage": stage, "entered_at": at(clock)}
+        {"customer_no": whose, "stage": stage, "entered_at": at(clock), "touchpoints": n}
         for whose, own in entered.items()
-        for clock, stage in own
+        for clock, stage, n in own
     ]
     shard["journey_stages"] = pa.Table.from_pylist(runs, shard["journey_stages"].schema)
 
@@ -391,6 +405,26 @@ def test_journeys_are_counted_each_by_itself_though_one_may_lie_within_another()
     assert counts(found) == [(2, 1, 0), (1, 0, 0)]
     assert counts(found, "journey_no", "1") == [(1, 0, 0), (1, 0, 0)] and found[1]["step_median_s"] == 1_200
     assert counts(told(rows, funnel("purchase", "refund"))) == [(1, 0, 0), (1, 0, 0)]  # of the customer, once
+
+
+def test_who_stays_in_a_stage_enters_it_no_more_at_the_moment_of_another_entry() -> None:
+    """Days without a time: at the moment of the ticket ann visits before it, and after it, which leads back."""
+    rows = [
+        {"at": "10:00", "stage": "consideration", "id": "a"}, {"at": "2026-01-06 00:00", "stage": "consideration", "id": "b"},
+        {"at": "2026-01-06 00:00", "stage": "usage", "id": "c", "type": "ticket_opened"},
+        {"at": "2026-01-06 00:00", "stage": "consideration", "id": "d"},
+    ]  # fmt: skip
+    found = told(rows, funnel("stage:consideration", "stage:usage", counted="entries", window_s=86_400))
+    assert counts(found) == [(2, 1, 0), (1, 0, 0)]  # those of a and d; that of a leads to usage
+
+
+def test_an_order_may_still_be_given_back_after_its_journey() -> None:
+    rows = [
+        {"at": "10:00", "type": "purchase", "journey_no": 1}, {"at": "10:20", "type": "site_visit", "journey_no": 2},
+    ]  # fmt: skip
+    asked = funnel("purchase", "refund", counted="journeys")
+    assert counts(told(rows, asked, as_of="2026-01-05 10:30"))[0] == (1, 0, 1)
+    assert counts(told(rows, asked, as_of="2026-01-05 11:00"))[0] == (1, 1, 0)
 
 
 @pytest.mark.parametrize(("refunded_in", "state"), [(1, (1, 1, 0)), (2, (1, 0, 1))])
