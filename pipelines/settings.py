@@ -28,8 +28,8 @@ from pydantic import (
 from pipelines.durations import parse_duration
 from pipelines.errors import UsageError
 from transforms.business_time import Schedule, WorkingHours, parse_week
-from transforms.convert_money import RATE_DIGITS, Rates
 from transforms.funnels import check_funnel
+from transforms.rates import RATE_DIGITS, Rates
 
 IdentityPolicy = Literal["device_split", "last_auth", "none"]
 

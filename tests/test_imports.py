@@ -111,6 +111,12 @@ def test_a_run_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("module", ["audit_process", "settings", "query", "explain", "explain_metric", "funnel", "cli"])
+def test_what_only_reads_a_lake_starts_without_beam(module: str) -> None:
+    """It takes a second; the audit's process pays it in each run."""
+    assert "apache_beam" not in loaded_by(f"import pipelines.{module}")
+
+
 def test_what_workers_import_brings_no_great_expectations() -> None:
     steps = ", ".join(f"transforms.{m.stem}" for m in MODULES if m.parts[0] == "transforms" and m.stem != "__init__")
     assert not loaded_by(f"import {steps}") & (GREAT_EXPECTATIONS | STATISTICS)

@@ -23,9 +23,10 @@ from transforms import duck
 from transforms.batches import declared, keyed_tables, with_columns
 from transforms.candidates import Candidates, Finding
 from transforms.columns import one_chunk, texts, valid_mask
-from transforms.convert_money import Rates, convert_money, too_large
+from transforms.convert_money import convert_money, too_large
 from transforms.nobody import means_nobody
 from transforms.quarantine import Validated, quarantine
+from transforms.rates import Rates
 from transforms.timestamps import NO_OFFSET, OK, parse_rfc3339
 
 _TRIMMED = ("customer_id", "anonymous_id", "email")

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from pipelines.errors import UsageError
 from pipelines.settings import SECTIONS, LifetimeValue, Settings, load_settings, parse_time
 from schemas.dictionary import load_metrics
-from transforms.convert_money import Rates
 from transforms.partial_metrics import SUMS, VALUES
+from transforms.rates import Rates
 
 
 @pytest.fixture

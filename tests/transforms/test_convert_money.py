@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from schemas.contracts import load_contracts
 from tests.transforms.test_validate import ANY_TIME, Event, run, tallies_of, visit
-from transforms.convert_money import RATE_DIGITS, Rates, convert_money
+from transforms.convert_money import convert_money
+from transforms.rates import RATE_DIGITS, Rates
 
 RATES = Rates("EUR", (("USD", Decimal("0.92")), ("GBP", Decimal("1.17")), ("JPY", Decimal("0.5"))))
 COLUMNS = ("amount", "cost", "currency", "original_amount", "original_cost", "original_currency")
