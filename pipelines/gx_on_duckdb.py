@@ -1,26 +1,21 @@
-"""Great Expectations on a DuckDB connection: what it needs to work there, and to start within its budget.
+"""Great Expectations on a DuckDB connection: what it needs to work there.
 
 Its SQL engine fetches a result after it gave the connection back, which DuckDB does not allow: 25 of 26 kinds of
 expectation end in an error. Native support is on its way upstream; then this file can go. Only the audit's own process
-imports it: Great Expectations takes seconds to import, and brings pandas.
+imports it: Great Expectations takes long to import, and brings pandas. gx_quickly.py imports what of it is used here.
 """
 
 from __future__ import annotations
 
-import gc
-import importlib.abc
-import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 
-#: What Great Expectations imports for statistics, charts and renderings that no audit of ours asks for.
-_NOT_NEEDED = frozenset(("altair", "jsonschema", "mistune", "scipy.spatial", "scipy.stats"))
+from pipelines.gx_quickly import import_kind, import_quickly
+
 _SAMPLES = 5
 #: Great Expectations reads 200 of them at most.
 _MOST_ROWS = 1_000
@@ -42,11 +37,9 @@ class GreatExpectations:
     """Great Expectations over the tables and views of one connection."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        _import_quickly()
+        import_quickly()
         import sqlalchemy
         from duckdb_engine import ConnectionWrapper
-        from great_expectations import get_context
-        from great_expectations.data_context.types.base import ProgressBarsConfig
         from great_expectations.execution_engine import SqlAlchemyExecutionEngine
         from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
@@ -76,8 +69,6 @@ class GreatExpectations:
         preparer = engine.dialect.identifier_preparer
         preparer.reserved_words = preparer.reserved_words | {word for (word,) in words}  # it knows PostgreSQL's only
         self._engine = DuckDBExecutionEngine(engine=engine, create_temp_table=False)
-        self._context = get_context(mode="ephemeral")
-        self._context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
 
     def validate(
         self, table: str, expectations: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], key: Sequence[str]
@@ -109,8 +100,9 @@ class GreatExpectations:
         found: dict[str, Outcome] = {}
         known = []
         for entry in expectations:
-            try:  # each for itself, since a suite drops what it does not know without a word
-                known.append(ExpectationConfiguration(**entry).to_domain_obj())
+            try:  # each for itself, so that one that is not known or not whole is no other's error
+                import_kind(entry["type"])
+                known.append(ExpectationConfiguration(**entry).to_domain_obj().configuration)
             except Exception as error:
                 found[_rule(entry)] = _error(entry, error)
         try:
@@ -128,17 +120,22 @@ class GreatExpectations:
         self, table: str, expectations: Sequence[Any], parameters: Mapping[str, Any], form: Any
     ) -> dict[str, Any]:
         from great_expectations.core.batch import Batch
-        from great_expectations.core.expectation_suite import ExpectationSuite
         from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
         from great_expectations.validator.validator import Validator
 
         if not expectations:
             return {}
         data = SqlAlchemyBatchData(execution_engine=self._engine, table_name=table, create_temp_table=False)
-        validator = Validator(execution_engine=self._engine, batches=[Batch(data=data)], data_context=self._context)
-        suite = ExpectationSuite(name=table, expectations=list(expectations))
-        validation = validator.validate(suite, result_format=form, suite_parameters=dict(parameters))
-        return {result.expectation_config.meta["rule"]: result for result in validation.results}
+        validator = Validator(execution_engine=self._engine, batches=[Batch(data=data)], data_context=_Quiet())
+        asked = validator.process_expectations_for_validation(list(expectations), dict(parameters))
+        results = validator.graph_validate(asked, {"catch_exceptions": True, "result_format": form})
+        return {result.expectation_config.meta["rule"]: result for result in results}
+
+
+class _Quiet:
+    """The context of a project, of which the validator asks this only."""
+
+    progress_bars: ClassVar = {"globally": False, "metric_calculations": False}
 
 
 class _Columns:
@@ -179,16 +176,18 @@ class _RowsOnce:
     def _found(self, rows: str) -> tuple[list[str], list[tuple[Any, ...]], int]:
         """Names, rows and their number; of many rows the first, more than Great Expectations reads.
 
-        Through a table, so that every row is worked out whole: one that cannot be is an error, however late it comes.
+        Each row is worked out whole, so one that cannot be is an error, however late it comes.
         """
-        if len(self._con.extract_statements(rows)) != 1:
+        statements = self._con.extract_statements(rows)
+        if len(statements) != 1:
             raise ValueError("the query of unexpected rows is not one statement")
+        cursor = self._con.execute(statements[0])
+        names, found = [column for column, *_ in cursor.description or ()], cursor.fetchmany(_MOST_ROWS)
+        if len(found) < _MOST_ROWS:
+            return names, found, len(found)
         name = f"unexpected_rows_{len(self._kept)}"
         [[count]] = self._con.execute(f"create temp table {name} as {rows}").fetchall()
-        if not count:
-            return ["nothing"], [], 0
-        cursor = self._con.execute(f"from {name} limit {_MOST_ROWS}")
-        return [column for column, *_ in cursor.description or ()], cursor.fetchall(), count
+        return names, found, count
 
 
 def _nothing(*_: Any) -> None:
@@ -229,79 +228,3 @@ def _exceptions(told: Mapping[str, Any]) -> Iterable[str]:
     for entry in told.values():
         if isinstance(entry, Mapping):
             yield from _exceptions(entry)
-
-
-def _import_quickly() -> None:
-    """Imports Great Expectations in half its time: what is not needed waits until it is asked for, if ever."""
-    if "great_expectations" in sys.modules:
-        return
-    collects = gc.isenabled()
-    gc.disable()  # a hundred thousand objects that all stay: looking for garbage among them finds none
-    finder = _Later()
-    sys.meta_path.insert(0, finder)
-    try:
-        import great_expectations  # noqa: F401
-    finally:
-        sys.meta_path.remove(finder)
-        if collects:
-            gc.enable()
-    _remember_configurations()
-    _remember_ids()
-
-
-class _Later(importlib.abc.MetaPathFinder):
-    """Gives modules that are loaded when they are first used: the standard library's LazyLoader."""
-
-    def __init__(self) -> None:
-        self._looking = False
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        if name not in _NOT_NEEDED or self._looking:
-            return None
-        self._looking = True
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            self._looking = False
-        if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
-        return spec
-
-
-def _remember_configurations() -> None:
-    """An expectation makes its configuration anew some 75 times a validation, two thirds of its cost: once is enough.
-
-    Nothing changes an expectation while it is validated.
-    """
-    from great_expectations.expectations.expectation import Expectation
-
-    made = Expectation.configuration.fget
-
-    def configuration(self: Any) -> Any:
-        remembered = self.__dict__.get("_parcours_configuration")
-        if remembered is None:
-            remembered = self.__dict__["_parcours_configuration"] = made(self)
-        return remembered
-
-    Expectation.configuration = property(configuration)
-
-
-def _remember_ids() -> None:
-    """A question's arguments get their id, a hash of them as JSON, some 20 times a validation: once is enough."""
-    from great_expectations.core.id_dict import IDDict
-
-    made = IDDict.to_id
-    known: dict[Any, Any] = {}
-
-    def to_id(self: Any, id_keys: Any = None, id_ignore_keys: Any = None) -> Any:
-        if id_keys is not None or id_ignore_keys is not None:
-            return made(self, id_keys, id_ignore_keys)
-        try:
-            content = type(self), frozenset((key, type(value), value) for key, value in self.items())
-            if content not in known:
-                known[content] = made(self)
-            return known[content]
-        except TypeError:  # a list or a table among them
-            return made(self)
-
-    IDDict.to_id = to_id

@@ -8,10 +8,13 @@ has its own suite. A user's own suites are a folder of such files and add to the
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +364,12 @@ def _entry(file: Path, place: str, entry: Any, parts: tuple[str, ...]) -> dict[s
         raise SuiteError(
             f"{file}: {place}.type is {entry.get('type')!r}; it names an expectation of Great Expectations"
         )
+    if _known_types() and entry["type"] not in _known_types():
+        near = difflib.get_close_matches(entry["type"], sorted(_known_types()), n=1)
+        raise SuiteError(
+            f"{file}: {place}.type is {entry['type']!r}, which Great Expectations does not know; "
+            + (f"did you mean {near[0]}?" if near else "its gallery lists those that there are")
+        )
     if not isinstance(entry.get("kwargs"), dict):
         raise SuiteError(f"{file}: {place}.kwargs is {entry.get('kwargs')!r}; it is an object with the arguments")
     for name in _parameters(entry["kwargs"]):
@@ -378,6 +387,18 @@ def _entry(file: Path, place: str, entry: Any, parts: tuple[str, ...]) -> dict[s
         raise SuiteError(f"{file}: {place}.meta.part is {meta.get('part')!r}; it is one of {', '.join(parts)}")
     part = meta["part"] if parts != ("user",) else "user"
     return {**{key: entry[key] for key in _KEPT}, "meta": {**meta, "part": part}}
+
+
+@cache
+def _known_types() -> frozenset[str]:
+    """The types of expectations, as the installed Great Expectations names its files: to import it would take seconds.
+
+    None where it is not installed, or keeps them elsewhere: the audit, which asks itself, tells of it.
+    """
+    package = importlib.util.find_spec("great_expectations")
+    folders = (package.submodule_search_locations if package else None) or ()
+    files = [file for folder in folders for file in Path(folder, "expectations", "core").glob("[!_]*.py")]
+    return frozenset(file.stem for file in files)
 
 
 def _parameters(value: Any) -> Iterator[Any]:

@@ -1194,10 +1194,17 @@ def a_limit_misspelt(folder: Path) -> None:
     write_settings(folder, "[audit]\nvolume_blok_ratio = 0.5\n")
 
 
-@blocking_suite("customers: own_rule")
+@unusable_suite("own.json: expectations[0].type is 'expect_customers_to_be_happy', which Great Expectations does not know")
 def a_kind_of_expectation_that_there_is_not(folder: Path) -> None:
     """An expectation is of a type that Great Expectations does not know, and would drop in silence; severity info."""
     write_suite(folder, RULE | {"type": "expect_customers_to_be_happy", "severity": "info"})
+
+
+@blocking_suite("customers: own_rule")
+def a_kind_of_expectation_that_sql_cannot_answer(folder: Path) -> None:
+    """An expectation is of a type that Great Expectations has for data frames only; severity info."""
+    kwargs = {"column": "orders"}
+    write_suite(folder, RULE | {"type": "expect_column_values_to_be_increasing", "kwargs": kwargs, "severity": "info"})
 
 
 @blocking_suite("customers: own_rule")

@@ -113,8 +113,10 @@ class _Units:
 
 def compare_moments(moments: Moments, plan: Plan, rules: CostRules) -> dict[str, pa.Table]:
     """The partial tables `totals`, `sides` and `money` of a shard: rows only where there is something."""
-    total = _Units.join([_touches(moments, plan, rules, lag) for lag in np.unique(plan.stratum_lag_s).tolist()])
-    exposed, removed = _exposed_and_removed(moments, plan, rules)
+    lags, by_key = np.unique(plan.stratum_lag_s).tolist(), _Pairs(plan)
+    total = _Units.join([_touches(moments, plan, rules, lag) for lag in lags])
+    exposed = _Units.join([_exposed(moments, plan, rules, by_key, lag) for lag in lags])
+    removed = _Units.join([_removed(moments, plan, rules, by_key, lag) for lag in lags])
     sides = (exposed, exposed.won, removed, removed.won)
     # one product of matrices for all: places of strata, of strata with the outcome, of pairs by side
     strata, pairs = len(plan.stratum), len(plan.pair_cell)
@@ -160,26 +162,54 @@ def _counted(moments: Moments, rules: CostRules, rows: np.ndarray, place: np.nda
     return _Units(place[counts].astype(np.int64), moments.customer[rows[counts]], outcome[counts])
 
 
-def _exposed_and_removed(moments: Moments, plan: Plan, rules: CostRules) -> tuple[_Units, _Units]:
-    """By pair: the exposed moments, and all touches of their spells from then on, in the strata of the friction's cells."""
-    key = _pair_keys(plan.pair_cell, plan.stratum[plan.pair_stratum])
-    order = np.argsort(key)
-    exposed, removed = [], []
-    for lag_s in np.unique(plan.stratum_lag_s).tolist():
-        of_lag = plan.stratum_lag_s[plan.pair_stratum] == lag_s
-        cells, pair = np.unique(plan.pair_cell[of_lag], return_index=True)
-        own = np.flatnonzero((moments.exposed_lag_s == lag_s) & np.isin(moments.exposed_cell, cells))
-        exposed.append(
-            _at_pairs(moments, rules, moments.exposed_cell[own], moments.exposed_row[own], lag_s, key, order)
-        )
-        # Where a friction has points of several lags, a touch after the first point is a control after none of them, and
-        # where it has several cells, in none of them.
-        which, cell = _matches(moments.exposed_friction, plan.pair_friction[of_lag][pair])
-        row = moments.exposed_row[which]
-        length = moments.exposed_stop[which] - row
-        later = np.repeat(row, length) + np.arange(length.sum()) - starts_of(length)
-        removed.append(_at_pairs(moments, rules, np.repeat(cells[cell], length), later, lag_s, key, order))
-    return _Units.join(exposed), _Units.join(removed)
+class _Pairs:
+    """The pairs of a plan, found by cell and stratum."""
+
+    def __init__(self, plan: Plan) -> None:
+        key = self._key(plan.pair_cell, plan.stratum[plan.pair_stratum])
+        self._order = np.argsort(key)
+        self._rising = key[self._order]
+
+    @staticmethod
+    def _key(cell: np.ndarray, stratum: np.ndarray) -> np.ndarray:
+        return mixed(cell) ^ stratum
+
+    def units(self, moments: Moments, rules: CostRules, cell: np.ndarray, row: np.ndarray, lag_s: int) -> _Units:
+        """Rows of moments, by the pairs of the cells beside them and of their own strata; rows of no pair left out."""
+        stratum = moments.stratum[row]
+        is_touch = stratum >= 0
+        cell, row, stratum = cell[is_touch], row[is_touch], stratum[is_touch]
+        place = _places(self._rising, self._key(cell, with_lag(moments.strata[stratum], lag_s)))
+        there = place >= 0
+        return _counted(moments, rules, row[there], self._order[place[there]], lag_s)
+
+
+def _exposed(moments: Moments, plan: Plan, rules: CostRules, pairs: _Pairs, lag_s: int) -> _Units:
+    """By pair: the exposed moments of one lag."""
+    cells, _ = _cells_of_lag(plan, lag_s)
+    own = np.flatnonzero((moments.exposed_lag_s == lag_s) & np.isin(moments.exposed_cell, cells))
+    return pairs.units(moments, rules, moments.exposed_cell[own], moments.exposed_row[own], lag_s)
+
+
+def _removed(moments: Moments, plan: Plan, rules: CostRules, pairs: _Pairs, lag_s: int) -> _Units:
+    """By pair: all touches of exposed spells, from their exposure on, in the strata of one lag.
+
+    Where a friction has points of several lags, a touch after the first point is a control after none of them, and where it
+    has several cells, in none of them.
+    """
+    cells, friction = _cells_of_lag(plan, lag_s)
+    which, cell = _matches(moments.exposed_friction, friction)
+    row = moments.exposed_row[which]
+    length = moments.exposed_stop[which] - row
+    later = np.repeat(row, length) + np.arange(length.sum()) - starts_of(length)
+    return pairs.units(moments, rules, np.repeat(cells[cell], length), later, lag_s)
+
+
+def _cells_of_lag(plan: Plan, lag_s: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint64[n], rising: the cells that have a stratum of this lag; uint64[n]: their frictions."""
+    of_lag = plan.stratum_lag_s[plan.pair_stratum] == lag_s
+    cells, pair = np.unique(plan.pair_cell[of_lag], return_index=True)
+    return cells, plan.pair_friction[of_lag][pair]
 
 
 def _matches(values: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,22 +219,6 @@ def _matches(values: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
     length = high - low
     place = np.repeat(low, length) + np.arange(length.sum()) - starts_of(length)
     return np.repeat(np.arange(len(values)), length), order[place]
-
-
-def _at_pairs(
-    moments: Moments, rules: CostRules, cell: np.ndarray, row: np.ndarray, lag_s: int, key: np.ndarray,
-    order: np.ndarray,
-) -> _Units:  # fmt: skip
-    stratum = moments.stratum[row]
-    is_touch = stratum >= 0
-    cell, row, stratum = cell[is_touch], row[is_touch], stratum[is_touch]
-    place = _places(key[order], _pair_keys(cell, with_lag(moments.strata[stratum], lag_s)))
-    there = place >= 0
-    return _counted(moments, rules, row[there], order[place[there]], lag_s)
-
-
-def _pair_keys(cell: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-    return mixed(cell) ^ stratum
 
 
 def _places(rising: np.ndarray, values: np.ndarray) -> np.ndarray:

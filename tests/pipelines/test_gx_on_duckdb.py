@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from schemas import suites
+
 _ASK = """
 import duckdb, json, sys
 from pipelines.gx_on_duckdb import GreatExpectations
@@ -57,3 +59,17 @@ def test_what_cannot_be_asked_is_an_error_and_no_success() -> None:
         "select nothing from {batch}",
     )
     assert [(success, is_error) for success, _, _, is_error in found] == [(False, True)] * 4
+
+
+@pytest.mark.timeout(300)
+def test_each_kind_of_great_expectations_is_known_before_the_run() -> None:
+    """The suites' reader knows them by their files, without the import; a name that it refused might be one that works."""
+    code = (
+        "import great_expectations.expectations.core\n"
+        "from great_expectations.expectations import registry\n"
+        "print(*registry.list_registered_expectation_implementations())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    registered = set(done.stdout.splitlines()[-1].split())
+    assert len(registered) > 40
+    assert registered <= suites._known_types()

@@ -1390,6 +1390,8 @@ META = ENTRY["meta"]
         ({**OWN, "expectations": ["x"]}, "ours.json: expectations[0] is no object"),
         ({**OWN, "expectations": [{**ENTRY, "severty": "info"}]}, "ours.json: expectations[0]: unknown key 'severty'"),
         ({**OWN, "expectations": [{**ENTRY, "type": ""}]}, "ours.json: expectations[0].type is ''"),
+        ({**OWN, "expectations": [{**ENTRY, "type": "expect_column_value_to_be_in_set"}]}, "which Great Expectations does not know; did you mean expect_column_values_to_be_in_set?"),
+        ({**OWN, "expectations": [{**ENTRY, "type": "ours"}]}, "ours.json: expectations[0].type is 'ours', which Great Expectations does not know; its gallery lists"),
         ({**OWN, "expectations": [{**ENTRY, "kwargs": None}]}, "ours.json: expectations[0].kwargs is None"),
         ({**OWN, "expectations": [{**ENTRY, "kwargs": {"a": [{"$PARAMETER": "x"}]}}]}, "ours.json: expectations[0].kwargs: $PARAMETER is 'x'; it is one of quarantine_warn_share"),
         ({**OWN, "expectations": [{**ENTRY, "severity": "fatal"}]}, "ours.json: expectations[0].severity is 'fatal'; it is one of critical, warning, info"),

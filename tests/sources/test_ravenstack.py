@@ -166,7 +166,7 @@ def real(published: Published, exports: Path) -> duckdb.DuckDBPyConnection:
     connection = published(*inputs(exports / "ravenstack"), as_of="2025-01-01T00:00:00Z")
     for name in FILES:
         file = exports / "ravenstack" / f"ravenstack_{name}.csv"
-        connection.execute(f"create view raw_{name} as select * from read_csv('{file}')")
+        connection.execute(f"create temp view raw_{name} as select * from read_csv('{file}')")
     return connection
 
 
