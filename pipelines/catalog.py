@@ -37,7 +37,7 @@ def write_catalog(lake: Lake, manifest: Manifest) -> None:
     with tempfile.TemporaryDirectory(prefix="parcours-") as temporary:
         path = Path(temporary, "catalog.duckdb")
         try:
-            with duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION}) as con:
+            with duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1}) as con:
                 con.execute("begin")  # one write to the disk, and not one for each of hundreds of comments
                 _fill(con, lake, manifest, live=True)
                 con.execute("commit")
@@ -140,11 +140,17 @@ def _create_view(
         con.execute(f"create view {quote(table.name)} as {_rows(table, paths)}")
         if not comments:
             return
-        con.execute(f"comment on view {quote(table.name)} is {text(_about(table))}")
-        for column in table.columns:
-            name = f"{quote(table.name)}.{quote(column['name'])}"
-            with contextlib.suppress(duckdb.BinderException):  # a column that is not there: the audit says so
-                con.execute(f"comment on column {name} is {text(column['description'])}")
+        about = [f"comment on view {quote(table.name)} is {text(_about(table))}"]
+        about += [
+            f"comment on column {quote(table.name)}.{quote(column['name'])} is {text(column['description'])}"
+            for column in table.columns
+        ]
+        try:
+            con.execute("; ".join(about))
+        except duckdb.BinderException:  # a column that is not there: the audit says so
+            for comment in about:
+                with contextlib.suppress(duckdb.BinderException):
+                    con.execute(comment)
     except duckdb.Error as error:  # a file that is gone, or cut off
         reason = str(error).partition("\n")[0].partition(": ")[2]
         raise UsageError(

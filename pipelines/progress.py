@@ -17,11 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from rich import filesize
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
 _LOOK_S = 0.5
 _LINE_S = 10.0
 _BYTES_OF_BLOCK = re.compile(r"(\d+)-")
@@ -86,6 +81,8 @@ class Progress:
 
     def look(self) -> State:
         """What the run's folder shows now."""
+        from rich import filesize  # here and below: a tenth of a second that a quick or quiet run is spared
+
         if "://" in self._folder:
             return State("running", None)
         read = sum(_block_bytes(Path(self._folder, "_staged", "blocks")))
@@ -111,6 +108,10 @@ class Progress:
             print(f"parcours: {minutes:02d}:{seconds:02d} {state.text}{share}", file=self._stream, flush=True)
 
     def _show_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Bar(*columns, console=Console(file=self._stream), transient=True) as bar:
             task = bar.add_task("starting", total=None)
