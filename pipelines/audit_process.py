@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +39,8 @@ _COMPARED = 10
 #: Of how many, so that a lake of many years costs no more than a young one.
 _LOOKED_THROUGH = 50
 _LETTERS = 1000
+#: The schema, seen before that of the run's views, of what is held in memory; temporary tables would be one connection's.
+_HELD = "held"
 #: The generated rule without which no other can be asked.
 _COLUMNS = "columns_are_as_declared"
 #: Rows of a table that is held in memory while it is audited.
@@ -97,16 +100,19 @@ def audit(lake: Lake, run_id: str) -> dict[str, Any]:
             asked = {name: tuple(e for e in asked[name] if e["meta"]["rule"] == _COLUMNS) for name in wrong}
         else:
             staged.make_given_tables()
-            staged.make_measures()
+            staged.begin_measures()
         expectations = GreatExpectations(staged.con)
         results = []
-        for name, entries in asked.items():
+        for name, entries in asked.items():  # the tables first, and then the measures
+            if name in measures():
+                staged.end_measures()
             outcomes = expectations.validate(name, entries, staged.limits, staged.key(name))
             if len(outcomes) != len(entries):
                 raise Refused(f"Of {len(entries)} expectations of {name}, {len(outcomes)} were looked at.")
             results += [_result(run_id, suites[name], *pair) for pair in zip(entries, outcomes, strict=True)]
         if not results or (wrong and all(result["success"] for result in results)):
             raise Refused("There is no expectation to hold the run against.", "Install Parcours again.")
+        staged.end_measures()
         now = [] if wrong else _rows(staged.con, "from run_measures_now")
         return {"results": results, "measures": [{"run_id": run_id, "as_of": manifest.as_of} | plain(r) for r in now]}
 
@@ -117,11 +123,14 @@ class _Staged:
     def __init__(self, lake: Lake, manifest: Manifest) -> None:
         self.lake, self.manifest = lake, manifest
         self.con = connect(lake, manifest.run_id, comments=False)
+        self._measures: Future[None] | None = None
         if all(table.rows <= _SMALL for table in manifest.tables):
             self.con.execute("set threads = 1")  # two would pass hundreds of small questions to each other
+        self.con.execute(f"create schema {_HELD}")
         for table in manifest.tables:
             if table.rows <= _SMALL:  # read once, not once a question
-                self.con.execute(f"create temp table {quote(table.name)} as from main.{quote(table.name)}")
+                self.con.execute(f"create table {_HELD}.{quote(table.name)} as from main.{quote(table.name)}")
+        self.con.execute(f"set search_path = '{_HELD},main'")
 
     @cached_property
     def _tables(self) -> Mapping[str, Table]:
@@ -183,7 +192,7 @@ class _Staged:
         self._give("past_runs", pa.Table.from_pylist(past, _THIS_RUN))
         self._give("past_measures", self.lake.history.read("run_measures", [row["run_id"] for row in past]))
         self._give("timeline_breaks", self._timeline_breaks())
-        self.con.execute(f"create temp table footers as {self._footers()}")
+        self.con.execute(f"create table {_HELD}.footers as {self._footers()}")
 
     def _replaced_metrics(self) -> list[dict[str, Any]]:
         """Metrics that the user defines in their own way: the sums of ours need not hold for them."""
@@ -193,14 +202,25 @@ class _Staged:
         replaced = [name for name, metric in used.items() if name in ours and metric != ours[name]]
         return [{"name": "replaced_metric", "source": "", "code": name, "count": 1} for name in replaced]
 
-    def make_measures(self) -> None:
-        """The small tables that are audited beside the run's own."""
-        for name, sql in measures().items():
-            self.con.execute(f"create temp table {quote(name)} as {sql}")
+    def begin_measures(self) -> None:
+        """Makes the small tables that are audited beside the run's own, on a connection and a thread of their own."""
+        con = self.con.cursor()
+        con.execute(f"set TimeZone = 'UTC'; set enable_progress_bar = false; set search_path = '{_HELD},main'")
+
+        def make() -> None:
+            for name, sql in measures().items():
+                con.execute(f"create table {_HELD}.{quote(name)} as {sql}")
+
+        self._measures = ThreadPoolExecutor(1).submit(make)
+
+    def end_measures(self) -> None:
+        """Waits until they are made. Raises what their making raised."""
+        if self._measures is not None:
+            self._measures.result()
 
     def _give(self, name: str, table: pa.Table) -> None:
         self.con.register("_given", table)
-        self.con.execute(f"create temp table {quote(name)} as select * from _given")
+        self.con.execute(f"create table {_HELD}.{quote(name)} as select * from _given")
         self.con.unregister("_given")
 
     def _past(self) -> list[dict[str, Any]]:

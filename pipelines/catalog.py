@@ -1,6 +1,6 @@
 """A run as DuckDB sees it: one view a table, a comment on every table and column, two macros.
 
-`write_catalog` puts that into a file that any client since DuckDB 1.4 opens; its views name the files by
+`CatalogFile` puts that into a file that any client since DuckDB 1.4 opens; its views name the files by
 absolute URIs. `connect` makes the same in memory at the lake's present path: a lake that was moved still
 reads. The tables of the lake's history (runs, audit_results, run_measures) are over all runs, whichever run is read.
 """
@@ -9,9 +9,10 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import duckdb
 
@@ -31,22 +32,55 @@ _SHARE_COMMENT = "n / d, null where d is 0: never an error, never NaN."
 _JOURNEY_COMMENT = "The touchpoints of one customer_key, in order: from journey('c-1042')."
 
 
-def write_catalog(lake: Lake, manifest: Manifest) -> None:
-    """Writes the run's catalog.duckdb; to be called before the run is published."""
-    target = lake.run(manifest.run_id).catalog
-    with tempfile.TemporaryDirectory(prefix="parcours-") as temporary:
-        path = Path(temporary, "catalog.duckdb")
+class CatalogFile:
+    """A run's catalog.duckdb in the making, from `with` to its end.
+
+    The run's tables are described by a thread at once, while the run is audited; `write` adds the lake's history.
+    """
+
+    def __init__(self, lake: Lake, manifest: Manifest) -> None:
+        self._lake, self._manifest = lake, manifest
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="parcours-")
+        self._tables = ThreadPoolExecutor(1).submit(self._describe_tables)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tables.exception() is None:  # it has ended
+            self._tables.result().close()
+        self._folder.cleanup()
+
+    def _describe_tables(self) -> duckdb.DuckDBPyConnection:
+        con = duckdb.connect(str(self._file), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1})
+        con.execute("begin")  # one write to the disk, and not one for each of hundreds of comments
+        _describe_run(con, self._lake, self._manifest, comments=True)
+        return con
+
+    @property
+    def _file(self) -> Path:
+        return Path(self._folder.name, "catalog.duckdb")
+
+    def write(self) -> None:
+        """Writes it into the lake; to be called before the run is published. UsageError if it cannot be made."""
+        target = self._lake.run(self._manifest.run_id).catalog
         try:
-            with duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1}) as con:
-                con.execute("begin")  # one write to the disk, and not one for each of hundreds of comments
-                _fill(con, lake, manifest, live=True)
-                con.execute("commit")
-                con.execute("checkpoint")
+            con = self._tables.result()
+            _describe_history(con, self._lake, live=True, comments=True)
+            con.execute("commit")
+            con.execute("checkpoint")
+            con.close()
         except duckdb.Error as error:
             reason = " ".join(str(error).partition("\n")[0].split())
             raise UsageError(f"The catalog {target} cannot be made: {reason}", "Check the room in /tmp.") from None
         # Whole over the one that was there: somebody may have it open.
-        lake.store.write_whole(target, path.read_bytes())
+        self._lake.store.write_whole(target, self._file.read_bytes())
+
+
+def write_catalog(lake: Lake, manifest: Manifest) -> None:
+    """Writes the run's catalog.duckdb; to be called before the run is published."""
+    with CatalogFile(lake, manifest) as catalog:
+        catalog.write()
 
 
 def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) -> duckdb.DuckDBPyConnection:
@@ -66,7 +100,8 @@ def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) 
     try:
         con.execute("set TimeZone = 'UTC'")
         con.execute("set enable_progress_bar = false")  # it would be drawn into an answer that is piped on
-        _fill(con, lake, manifest, live=False, comments=comments)
+        _describe_run(con, lake, manifest, comments)
+        _describe_history(con, lake, live=False, comments=comments)
     except BaseException:
         con.close()
         raise
@@ -105,22 +140,13 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _fill(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, live: bool, comments: bool = True) -> None:
-    """Views and macros. `live`: the history is whatever its folder holds when it is asked, not what it holds now."""
+def _describe_run(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, comments: bool) -> None:
+    """Views of the run's own tables, and macros."""
     if not lake.store.is_local:
         con.register_filesystem(_through(lake, manifest))
     for table in manifest.tables:
         if table.name not in HISTORY_TABLES:  # runs of versions before 0.2 list a table `runs` of their own
-            _create_view(con, lake, manifest, table, lake.files(manifest, table.name), comments)
-    for name, described in HISTORY_TABLES.items():
-        paths = lake.history.paths(name)
-        if paths and live:
-            paths = [f"{lake.history.folder}/{name}/*.parquet"]
-        entry = table_entry(described, "1-0-0", 0)
-        try:
-            _create_view(con, lake, manifest, entry, paths, comments)
-        except UsageError:  # what happened in the lake must not keep anybody from the run's own tables
-            _create_view(con, lake, manifest, entry, lake.history.readable(name), comments)
+            _create_view(con, lake.files(manifest, table.name), table, manifest.run_id, comments)
     con.execute(_SHARE)
     con.execute(f"comment on macro share is {text(_SHARE_COMMENT)}")
     touchpoints = next((table for table in manifest.tables if table.name == "touchpoints"), None)
@@ -133,9 +159,23 @@ def _fill(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, live: 
         con.execute(f"comment on macro table journey is {text(_JOURNEY_COMMENT)}")
 
 
+def _describe_history(con: duckdb.DuckDBPyConnection, lake: Lake, live: bool, comments: bool) -> None:
+    """Views of the lake's history. `live`: it is whatever its folder holds when it is asked, not what it holds now."""
+    for name, described in HISTORY_TABLES.items():
+        paths = lake.history.paths(name)
+        if paths and live:
+            paths = [f"{lake.history.folder}/{name}/*.parquet"]
+        entry = table_entry(described, "1-0-0", 0)
+        try:
+            _create_view(con, paths, entry, None, comments)
+        except UsageError:  # what happened in the lake must not keep anybody from the run's own tables
+            _create_view(con, lake.history.readable(name), entry, None, comments)
+
+
 def _create_view(
-    con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, table: TableEntry, paths: list[str], comments: bool
+    con: duckdb.DuckDBPyConnection, paths: list[str], table: TableEntry, run_id: str | None, comments: bool
 ) -> None:
+    """`run_id` is that of the run whose table it is; None for one of the history."""
     try:
         con.execute(f"create view {quote(table.name)} as {_rows(table, paths)}")
         if not comments:
@@ -154,7 +194,7 @@ def _create_view(
     except duckdb.Error as error:  # a file that is gone, or cut off
         reason = str(error).partition("\n")[0].partition(": ")[2]
         raise UsageError(
-            f"Table {table.name} of run {manifest.run_id} cannot be read: {reason}.",
+            f"Table {table.name}{f' of run {run_id}' if run_id else ''} cannot be read: {reason}.",
             "A file of the lake was moved, changed or removed: restore it, or run parcours run again.",
         ) from None
 

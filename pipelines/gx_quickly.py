@@ -118,7 +118,7 @@ class _Spare(importlib.abc.MetaPathFinder):
 def _without_data_frames() -> ModuleType:
     """What is asked of pandas where there are no data frames: whether a value is one, and whether it is missing."""
     pandas = _EmptyModule("pandas")
-    pandas.__version__ = "0"  # of which PyArrow says that it is too old to be used
+    pandas.__version__ = "0"  # type: ignore[attr-defined]  # of which PyArrow says that it is too old to be used
     pandas.isna = pandas.isnull = lambda value: value is None or value != value  # type: ignore[attr-defined]
     return pandas
 

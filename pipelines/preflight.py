@@ -82,8 +82,9 @@ def _check_exclude(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyCo
 
 def _check_stages_and_dictionary(plan: Plan, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     """One event is enough: every step runs on it, the user's own SQL among them. Without any there is nothing to try."""
-    entries = (*plan.friction.kinds, *plan.measure.metrics)
-    if not (settings.stages or plan.measure.funnels or plan.measure.segments or not all(map(_is_shipped, entries))):
+    entries: tuple[Friction | Metric, ...] = (*plan.friction.kinds, *plan.measure.metrics)
+    has_own_entry = not all(_is_shipped(entry) for entry in entries)
+    if not (settings.stages or plan.measure.funnels or plan.measure.segments or has_own_entry):
         return
     event: dict[str, Any] = {
         "customer_key": "preflight", "is_known": True, "contract": 0, "event_id": "preflight",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -20,7 +21,7 @@ import apache_beam as beam
 from pipelines import journeys, run_states
 from pipelines.audit import Audit, Auditor, refusal
 from pipelines.beam_quickly import BeamOptions, spare_beam
-from pipelines.catalog import write_catalog
+from pipelines.catalog import CatalogFile
 from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
 from pipelines.funnel import funnels_of_settings
@@ -61,6 +62,8 @@ from transforms.validate import Limits
 #: Bytes of a file that one event takes, roughly: it only decides how many shards there are, and no result.
 _BYTES_AN_EVENT = {("jsonl", ""): 300, ("csv", ""): 150, ("jsonl", "gz"): 40, ("jsonl", "zst"): 40, ("csv", "gz"): 25,
                    ("csv", "zst"): 25, ("parquet", ""): 12}  # fmt: skip
+#: Objects that are made before the next look for cycles of them; columns are not among them.
+_GARBAGE_AFTER = 50_000
 _LOG = logging.getLogger("parcours")
 #: The columns of the table `runs` that are counts of the run.
 _COUNTED = (
@@ -126,13 +129,15 @@ def run(
             run_states.begin(target, run_id, **_known_at_start(started, plan, settings))
             manifest = _stage(target, attempt, plan, settings, beam_args, started, progress)
             facts = _known_when_staged(manifest, time.monotonic() - clock)
-            audit, refused = _audit(audits, target, run_id, beam_args)
-            if refused:
-                run_states.refuse(target, run_id, refused, audit, facts)
-                with suppress(ParcoursError, OSError):  # tables that cannot be read, or no room: refused they are
-                    write_catalog(target, manifest)
-            else:
-                write_catalog(target, manifest)
+            with CatalogFile(target, manifest) as catalog:
+                audit, refused = _audit(audits, target, run_id, beam_args)
+                if refused:
+                    run_states.refuse(target, run_id, refused, audit, facts)
+                    with suppress(ParcoursError, OSError):  # tables that cannot be read, or no room: refused they are
+                        catalog.write()
+                else:
+                    catalog.write()
+            if not refused:
                 run_states.accept(target, run_id, audit, facts, waits=not publish)
                 if publish:
                     decided = True  # from here on it may be published, whatever is raised
@@ -351,6 +356,8 @@ def _shards(files: Sequence[InputFile], events_per_shard: int) -> int:
 def _execute(graph: Any, plan: journeys.Plan, beam_args: Sequence[str], settings: Settings) -> None:
     """Run a graph to its end. Files that the user can mend leave the pipeline as data; of exceptions, see below."""
     spare_beam()
+    gc.freeze()  # what was imported and planned stays: to look for garbage in it costs a small run a twentieth,
+    gc.set_threshold(_GARBAGE_AFTER)  # and so does to look for some 400 times
     options = BeamOptions(list(beam_args) or ["--runner=FnApiRunner"], save_main_session=False)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it logs what it then raises

@@ -1001,7 +1001,7 @@ def a_validity_turned_round(staged: StagedTables) -> None:
     row["valid_from"], row["valid_to"] = row["valid_to"], row["valid_from"]
 
 
-@refused_tables("identity_decisions: reason_is_a_known_value")
+@refused_tables("identity_decisions: values_are_known_ones")
 def a_decision_without_a_known_reason(staged: StagedTables) -> None:
     """The reason for ignoring an identifier is none of those that there are."""
     staged.rows("identity_decisions")[0]["reason"] = "whim"
@@ -1194,7 +1194,9 @@ def a_limit_misspelt(folder: Path) -> None:
     write_settings(folder, "[audit]\nvolume_blok_ratio = 0.5\n")
 
 
-@unusable_suite("own.json: expectations[0].type is 'expect_customers_to_be_happy', which Great Expectations does not know")
+@unusable_suite(
+    "own.json: expectations[0].type is 'expect_customers_to_be_happy', which Great Expectations does not know"
+)
 def a_kind_of_expectation_that_there_is_not(folder: Path) -> None:
     """An expectation is of a type that Great Expectations does not know, and would drop in silence; severity info."""
     write_suite(folder, RULE | {"type": "expect_customers_to_be_happy", "severity": "info"})

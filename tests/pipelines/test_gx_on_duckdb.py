@@ -61,6 +61,79 @@ def test_what_cannot_be_asked_is_an_error_and_no_success() -> None:
     assert [(success, is_error) for success, _, _, is_error in found] == [(False, True)] * 4
 
 
+_KINDS = """
+import duckdb, json, sys
+if sys.argv[1] == "whole":
+    import great_expectations, great_expectations.expectations.core
+from pipelines.gx_on_duckdb import GreatExpectations
+
+con = duckdb.connect()
+con.execute(
+    "create table t as select i as a, i % 7 as b, 'k' || (i % 5) as k, nullif(i % 11, 3) as n, i / 3 as x, "
+    "timestamptz '2026-01-01' + to_days(i::int) as at, (i * 1.25)::decimal(18, 4) as d, i % 2 = 0 as yes from range(100) r(i)"
+)
+asked = [
+    {"type": kind, "kwargs": kwargs, "severity": "critical", "meta": {"rule": f"{kind} {json.dumps(kwargs)}"}}
+    for kind, kwargs in json.loads(sys.argv[2])
+]
+for entry, o in zip(asked, GreatExpectations(con).validate("t", asked, {"limit": 3}, ["a"]), strict=True):
+    told = [entry["meta"]["rule"], o.success, o.observed, o.unexpected, list(o.sample), o.error]
+    print(json.dumps(told, default=str))
+"""
+#: Of the kinds that ask a table, one that holds and one that does not, and some that end in an error.
+_ASKED: list[tuple[str, dict[str, Any]]] = [
+    *[("expect_column_values_to_be_between", {"column": "b", "min_value": 0, "max_value": most}) for most in (6, 3)],
+    *[("expect_column_values_to_be_between", {"column": "d", "max_value": most}) for most in (200, 100.5)],
+    *[("expect_column_values_to_be_between", {"column": "b", "max_value": {"$PARAMETER": name}}) for name in ("limit", "no")],
+    *[("expect_column_values_to_be_in_set", {"column": "k", "value_set": values}) for values in (["k0", "k1"], [f"k{i}" for i in range(5)])],
+    *[("expect_column_values_to_be_in_set", {"column": "k", "value_set": ["k0"], "mostly": share}) for share in (0.2, 0.21)],
+    *[("expect_column_values_to_not_be_in_set", {"column": "k", "value_set": values}) for values in (["k9"], ["k1"])],
+    *[("expect_column_values_to_not_be_null", {"column": column}) for column in ("a", "n", "nothing")],
+    *[("expect_column_values_to_be_null", {"column": column}) for column in ("a", "n")],
+    *[("expect_column_values_to_be_unique", {"column": column}) for column in ("a", "b")],
+    *[("expect_column_values_to_match_regex", {"column": "k", "regex": regex}) for regex in ("^k", "^k[0-3]$")],
+    *[("expect_column_values_to_match_like_pattern", {"column": "k", "like_pattern": like}) for like in ("k%", "k1")],
+    *[("expect_column_value_lengths_to_equal", {"column": "k", "value": value}) for value in (2, 3)],
+    *[("expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "a", "column_B": "b", "or_equal": e}) for e in (True, False)],
+    *[("expect_compound_columns_to_be_unique", {"column_list": columns}) for columns in (["a", "b"], ["b", "k"])],
+    *[("expect_column_max_to_be_between", {"column": "a", "max_value": most}) for most in (99, 98)],
+    *[("expect_column_min_to_be_between", {"column": "at", "min_value": least}) for least in ("2026-01-01", "2026-01-02")],
+    *[("expect_column_mean_to_be_between", {"column": "x", "min_value": least}) for least in (1, 20)],
+    *[("expect_column_median_to_be_between", {"column": "a", "min_value": least}) for least in (49, 60)],
+    *[("expect_column_stdev_to_be_between", {"column": "x", "max_value": most}) for most in (100, 1)],
+    *[("expect_column_sum_to_be_between", {"column": "d", "max_value": most}) for most in (10_000, 1)],
+    *[("expect_column_unique_value_count_to_be_between", {"column": "k", "max_value": most}) for most in (5, 4)],
+    *[("expect_column_proportion_of_unique_values_to_be_between", {"column": "k", "max_value": m}) for m in (0.05, 0.01)],
+    *[("expect_column_distinct_values_to_equal_set", {"column": "k", "value_set": v}) for v in (["k0"], [f"k{i}" for i in range(5)])],
+    *[("expect_column_quantile_values_to_be_between",
+       {"column": "a", "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[least, 60]]}}) for least in (40, 55)],
+    *[("expect_table_row_count_to_be_between", {"min_value": least}) for least in (100, 101)],
+    *[("expect_table_column_count_to_equal", {"value": value}) for value in (8, 9)],
+    *[("expect_column_to_exist", {"column": column}) for column in ("a", "nothing")],
+    *[("unexpected_rows_expectation", {"unexpected_rows_query": f"select * from {{batch}} where a > {a}"}) for a in (98, 99)],
+    ("unexpected_rows_expectation", {"unexpected_rows_query": "select"}),
+    ("expect_column_values_to_be_increasing", {"column": "a"}),
+    ("expect_column_values_to_be_between", {}),
+    ("expect_nothing_of_the_kind", {"column": "a"}),
+]  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_what_is_not_imported_changes_no_answer() -> None:
+    """Beside the whole package, imported as it imports itself: gx_quickly.py leaves most of it out."""
+    told = {}
+    for which in ("whole", "quick"):
+        command = [sys.executable, "-c", _KINDS, which, json.dumps(_ASKED)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        told[which] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert len(told["whole"]) == len(_ASKED)
+    for whole, quick in zip(told["whole"], told["quick"], strict=True):
+        assert quick == whole
+    successes = [success for _, success, *_ in told["whole"]]
+    errors = [error for *_, error in told["whole"] if error is not None]
+    assert (successes.count(True), successes.count(False), len(errors)) == (24, 37, 10)
+
+
 @pytest.mark.timeout(300)
 def test_each_kind_of_great_expectations_is_known_before_the_run() -> None:
     """The suites' reader knows them by their files, without the import; a name that it refused might be one that works."""
