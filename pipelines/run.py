@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import re
@@ -20,7 +19,7 @@ import apache_beam as beam
 
 from pipelines import journeys, run_states
 from pipelines.audit import Audit, Auditor, refusal
-from pipelines.beam_quickly import BeamOptions, spare_beam
+from pipelines.beam_quickly import BeamOptions, seldom_looking_for_garbage, spare_beam
 from pipelines.catalog import CatalogFile
 from pipelines.checksums import Checksums
 from pipelines.errors import InputError, ParcoursError, Refused, UsageError
@@ -62,8 +61,6 @@ from transforms.validate import Limits
 #: Bytes of a file that one event takes, roughly: it only decides how many shards there are, and no result.
 _BYTES_AN_EVENT = {("jsonl", ""): 300, ("csv", ""): 150, ("jsonl", "gz"): 40, ("jsonl", "zst"): 40, ("csv", "gz"): 25,
                    ("csv", "zst"): 25, ("parquet", ""): 12}  # fmt: skip
-#: Objects that are made before the next look for cycles of them; columns are not among them.
-_GARBAGE_AFTER = 50_000
 _LOG = logging.getLogger("parcours")
 #: The columns of the table `runs` that are counts of the run.
 _COUNTED = (
@@ -356,15 +353,14 @@ def _shards(files: Sequence[InputFile], events_per_shard: int) -> int:
 def _execute(graph: Any, plan: journeys.Plan, beam_args: Sequence[str], settings: Settings) -> None:
     """Run a graph to its end. Files that the user can mend leave the pipeline as data; of exceptions, see below."""
     spare_beam()
-    gc.freeze()  # what was imported and planned stays: to look for garbage in it costs a small run a twentieth,
-    gc.set_threshold(_GARBAGE_AFTER)  # and so does to look for some 400 times
     options = BeamOptions(list(beam_args) or ["--runner=FnApiRunner"], save_main_session=False)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it logs what it then raises
     pipeline = beam.Pipeline(options=options)
     graph(pipeline, plan)
     try:
-        pipeline.run().wait_until_finish()
+        with seldom_looking_for_garbage():
+            pipeline.run().wait_until_finish()
     except ParcoursError:
         raise
     except Exception as error:
