@@ -31,10 +31,10 @@ _LETTERS_SHOWN = 300
 class RunResult(Protocol):
     """What the summary reads of `pipelines.run.RunResult`.
 
-    A tally is {name, source, code, count}. The names are those of the two sums, `quarantined` (code: the
-    rule), `unknown_field` (code: the field's name), `identity_rule` (code: the rule), `identity_decisions`
-    (code: the reason), `busiest_customer` and `busiest_device` (code: the key or identifier),
-    `inactivity_not_fitted` (code: the reason).
+    A tally is {name, source, code, count}. The names are those of the two sums, `quarantined` (code: the rule),
+    `unknown_field` (code: the field's name), `converted` and `without_rate` (code: the currency), `identity_rule`
+    (code: the rule), `identity_decisions` (code: the reason), `busiest_customer` and `busiest_device` (code: the key
+    or identifier), `inactivity_not_fitted` (code: the reason).
     """
 
     @property
@@ -98,7 +98,8 @@ def render(result: RunResult) -> str:
     """The closing summary of a run."""
     state = "published" if result.published else "NOT published"
     lines = [f"Run {result.run_id}, as of {_moment(result.as_of)}: {state}", ""]
-    lines += _sums(result) + _quarantine(result) + _unknown_fields(result) + _identity(result) + _warnings(result)
+    lines += _sums(result) + _quarantine(result) + _unknown_fields(result) + _money(result)
+    lines += _identity(result) + _warnings(result)
     lines += _audit(result)
     lines += ["", "Tables", *_aligned([(f"  {name}", f"{rows:,}") for name, rows in result.tables.items()])]
     customers = "customer" if result.customers == 1 else "customers"
@@ -120,7 +121,7 @@ def render_check(result: RunResult) -> str:
     parts = [f"{count[name]:,} {SUMS['events_in'][name]}" for name in ("quarantined_events", "after_as_of", "excluded")]
     events = " + ".join((f"= {fine:,} fine", *parts))
     lines = _aligned([_sum("records_in", count), ("events in", f"{count['events_in']:,}", events)])
-    lines += _quarantine(result) + _unknown_fields(result)
+    lines += _quarantine(result) + _unknown_fields(result) + _money(result)
     first: dict[str, Mapping[str, Any]] = {}
     for example in result.examples:
         first.setdefault(example["code"], example)
@@ -176,6 +177,19 @@ def _unknown_fields(result: RunResult) -> list[str]:
     more = len(most) - len(rows)
     rest = [f"  and {more:,} more, in the tallies of manifest.json"] if more else []
     return ["", "Fields that no contract knows, kept in extra", *_aligned(rows), *rest]
+
+
+def _money(result: RunResult) -> list[str]:
+    """How many events had their money converted by the settings' rates, and which have a currency without one."""
+    names = {"converted": "converted", "without_rate": "without a rate, as sent"}
+    rows = [
+        (f"  {one_line(currency)}", f"{count:,}", told)
+        for name, told in names.items()
+        for currency, count in sorted(_by(result.tallies, name, lambda tally: tally["code"]).items())
+    ]
+    return (
+        ["", "Money by the rates of the setting currency (events, copies among them)", *_aligned(rows)] if rows else []
+    )
 
 
 def _identity(result: RunResult) -> list[str]:

@@ -51,6 +51,7 @@ def run(folder: Path, settings: str, pieces: list[list[str]]) -> Path:
         folder,
     )
     assert done.status == 0, done.err
+    (folder / "summary.txt").write_text(done.out, encoding="utf-8")
     return folder / "lake"
 
 
@@ -153,3 +154,13 @@ def test_a_wrong_rate_ends_the_command_with_its_mend(folder: Path) -> None:
     assert done.status == 2
     assert "currency.rates.USD = '0,92': is not a number; write what one unit is worth in the base" in done.err
     assert "\nmend: rates: What one unit of each other currency is worth" in done.err
+
+
+def test_the_summary_counts_what_was_converted_and_what_was_not(lake: Path, without: Path) -> None:
+    title, *rows = (lake.parent / "summary.txt").read_text(encoding="utf-8").partition("Money by")[2].splitlines()[:3]
+    assert "the rates of the setting currency" in title
+    assert [row.split(maxsplit=2) for row in rows] == [
+        ["USD", "5", "converted"],  # p2 and its copy, r2, s1, p4
+        ["CHF", "1", "without a rate, as sent"],
+    ]
+    assert "Money by" not in (without.parent / "summary.txt").read_text(encoding="utf-8")

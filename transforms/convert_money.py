@@ -72,6 +72,23 @@ def convert_money(events: pa.Table, contracts: Contracts, rates: Rates) -> pa.Ta
     return with_columns(events, converted)
 
 
+def currencies_met(events: pa.Table, contracts: Contracts, rates: Rates) -> Iterator[tuple[str, str, int]]:
+    """(`converted` or `without_rate`, currency as it was sent, how many events) of events whose money is converted."""
+    for currency in dict.fromkeys(contracts.money.values()):
+        if original(currency) in events.column_names:
+            yield from _counted("converted", events[original(currency)])
+        amounts = [name for name, of in contracts.money.items() if of == currency and name in events.column_names]
+        if amounts and currency in events.column_names:
+            has_money = np.logical_or.reduce([valid_mask(one_chunk(events[name])) for name in amounts])
+            of_money = events[currency].filter(pa.array(has_money))
+            yield from _counted("without_rate", of_money.filter(pc.not_equal(of_money, rates.base)))
+
+
+def _counted(what: str, currencies: pa.ChunkedArray) -> Iterator[tuple[str, str, int]]:
+    counts = pc.value_counts(currencies.drop_null()).to_pylist()
+    yield from sorted((what, entry["values"], entry["counts"]) for entry in counts)
+
+
 def _amounts(name: str, sent: pa.Array, rate: pa.Array, known: np.ndarray) -> dict[str, pa.Array]:
     """The column of a field of money, and that of what was sent; nothing where there is nothing to convert."""
     mask = known & valid_mask(sent)

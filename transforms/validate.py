@@ -23,7 +23,7 @@ from transforms import duck
 from transforms.batches import declared, keyed_tables, with_columns
 from transforms.candidates import Candidates, Finding
 from transforms.columns import one_chunk, texts, valid_mask
-from transforms.convert_money import convert_money, too_large
+from transforms.convert_money import convert_money, currencies_met, too_large
 from transforms.nobody import means_nobody
 from transforms.quarantine import Validated, quarantine
 from transforms.rates import Rates
@@ -83,8 +83,10 @@ def validate(
         after = ~rejected & (occurred > limits.as_of)
     accepted = events.filter(pa.array(~rejected & ~after))
     accepted, excluded = _exclude(accepted, limits.exclude, contracts, connection)
+    met: list[tuple[str, str, int]] = []
     if limits.rates:
         accepted = convert_money(accepted, contracts, limits.rates)
+        met = list(currencies_met(accepted, contracts, limits.rates))
 
     source = candidates.block.source
     bad, by_code = quarantine(candidates, events, findings, limits.raw_cap)
@@ -100,6 +102,7 @@ def validate(
         ("excluded", source, "", excluded),
         *(("quarantined", source, rule, count) for rule, count in sorted(by_code.items())),
         *(("unknown_field", source, name, count) for name, count in _unknown_fields(accepted, connection)),
+        *((name, source, currency, count) for name, currency, count in met),
     ]
     return Validated(accepted, bad, tuple(t for t in tallies if t[3]))
 
