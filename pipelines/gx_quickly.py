@@ -69,8 +69,9 @@ def import_kind(kind: str) -> None:
 
 def _open(package: str) -> None:
     spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    if spec is None or not spec.submodule_search_locations:
+        importlib.import_module(package)  # which says what is wrong with it
+        raise ModuleNotFoundError(f"{package!r} is not a package", name=package)
     module = sys.modules[package] = importlib.util.module_from_spec(spec)
     parent, _, name = package.rpartition(".")
     if parent:
