@@ -1,6 +1,6 @@
 """The gate between the staged tables of a run and their publication: what is asked, and what the answers mean.
 
-Great Expectations answers in a process of its own (audit_process.py), started beside the pipeline: it takes seconds to
+Great Expectations answers in a process of its own (audit_process.py), started beside the pipeline: it takes long to
 import, and neither the launcher nor a worker should pay for that.
 """
 
@@ -21,7 +21,7 @@ from typing import IO, Any, Self, cast
 
 from pipelines.errors import ParcoursError, Refused, UsageError
 
-_START = "import sys; sys.path.append({path!r}); from pipelines.audit_process import main; main()"
+_START = "import sys; sys.path.append({path!r}); from pipelines.audit_process import main; main({whole})"
 _TOLD = 5  # expectations in a message; all are in audit_results
 _LETTERS = 300
 
@@ -45,9 +45,13 @@ class Audit:
 
 
 class Auditor:
-    """The audit's process, from `with` to its end. `audit` may be asked for several runs, one after the other."""
+    """The audit's process, from `with` to its end. `audit` may be asked for several runs, one after the other.
 
-    def __init__(self) -> None:
+    `whole`: a suite asks kinds of expectations that the shipped ones do not, so nothing of the package is left out.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
+        self.whole = whole
         self._process: subprocess.Popen[str] | None = None
         self._words: IO[bytes] | None = None
 
@@ -60,7 +64,7 @@ class Auditor:
         path = str(Path(__file__).resolve().parent.parent)
         self._process = subprocess.Popen(
             # -P: a folder of the user's that is named as one of our packages is not ours.
-            [sys.executable, "-P", "-c", _START.format(path=path)],
+            [sys.executable, "-P", "-c", _START.format(path=path, whole=self.whole)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,

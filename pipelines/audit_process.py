@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import gc
+import importlib
 import json
 import logging
 import os
@@ -52,13 +53,15 @@ _THIS_RUN = pa.schema(
 )
 
 
-def main() -> None:
-    """Serves until standard input ends."""
+def main(whole: bool = False) -> None:
+    """Serves until standard input ends. `whole`: with all kinds of expectations, not only those of the shipped suites."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
     gc.disable()  # it lives for seconds, and a hundred thousand objects of imports are no garbage
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    if whole:
+        importlib.import_module("great_expectations")
     GreatExpectations(duckdb.connect())  # imported while the pipeline is still at work
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
@@ -103,8 +106,8 @@ def audit(lake: Lake, run_id: str) -> dict[str, Any]:
             staged.begin_measures()
         expectations = GreatExpectations(staged.con)
         results = []
-        for name, entries in asked.items():  # the tables first, and then the measures
-            if name in measures():
+        for name, entries in asked.items():  # the tables first, and then the measures, which a user's rule may read
+            if name in measures() or any(entry["meta"]["part"] == "user" for entry in entries):
                 staged.end_measures()
             outcomes = expectations.validate(name, entries, staged.limits, staged.key(name))
             if len(outcomes) != len(entries):
@@ -203,7 +206,7 @@ class _Staged:
         return [{"name": "replaced_metric", "source": "", "code": name, "count": 1} for name in replaced]
 
     def begin_measures(self) -> None:
-        """Makes the small tables that are audited beside the run's own, on a connection and a thread of their own."""
+        """Begins to make the small tables that are audited beside the run's own, on a thread and connection of their own."""
         con = self.con.cursor()
         con.execute(f"set TimeZone = 'UTC'; set enable_progress_bar = false; set search_path = '{_HELD},main'")
 

@@ -1,7 +1,7 @@
 """Beam's fixed costs, paid once: of a run over a thousand events they are most of the time.
 
-Each of these asks Beam for the same again and again. Nothing else changes: what Beam would answer the second time, it answered
-the first. Only the launcher's process does so; on a managed runner workers start as they always do.
+What Beam asks itself again and again is remembered, and what it waits for or does thoroughly for each small step is done
+lightly; no result depends on it. Only the launcher's process does so; on a managed runner workers start as they always do.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import core, userstate
 
 _SAMPLE_MS = 2
+_KEPT_BYTES = 1_000_000
 #: Objects that are made before the next look for cycles of them; columns are not among them.
 _GARBAGE_AFTER = 50_000
 
@@ -42,13 +43,13 @@ class BeamOptions(PipelineOptions):
 
 @cache
 def spare_beam() -> None:
-    """Spares four costs of each step, or of each bundle:
+    """Spares each step, or each bundle:
 
-    - which step keeps state is asked ten times a step, by reading the signatures of all its methods: it is remembered;
-    - so are the signatures of methods, which belong to classes of which there are many steps;
-    - steps are compressed lightly: they are small, and at its hardest bz2 first clears 8 MB for each;
-    - what this process compressed it need not decompress, as it does for each bundle;
-    - at its end a bundle waits until the thread awakes that looks where time goes: it sleeps for 2 ms, and not up to 200.
+    - the question whether it keeps state, asked ten times by reading the signatures of all its methods: it is remembered;
+    - the signatures of methods, which belong to classes of which there are many steps: they are, too;
+    - bz2 at its hardest, which first clears 8 MB for each small step: they are compressed lightly;
+    - to decompress for each bundle what this process compressed: it is kept;
+    - the wait, at a bundle's end, until the thread awakes that looks where time goes: it sleeps 2 ms, and not up to 200.
     """
     specs_of: Any = userstate.get_dofn_specs
     known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -102,7 +103,8 @@ class _LightBz2:
 
     def compress(self, pickled: bytes, compresslevel: int = 9) -> bytes:
         compressed = bz2.compress(pickled, min(compresslevel, 1))
-        self._known[compressed] = pickled
+        if len(pickled) <= _KEPT_BYTES:  # a step with a large lookup table is not held twice
+            self._known[compressed] = pickled
         return compressed
 
     def decompress(self, compressed: bytes) -> bytes:

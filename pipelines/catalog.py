@@ -35,46 +35,42 @@ _JOURNEY_COMMENT = "The touchpoints of one customer_key, in order: from journey(
 class CatalogFile:
     """A run's catalog.duckdb in the making, from `with` to its end.
 
-    The run's tables are described by a thread at once, while the run is audited; `write` adds the lake's history.
+    The run's tables are described by a thread at once, while the run is audited, in memory; `write` adds the lake's
+    history, and makes the file.
     """
 
     def __init__(self, lake: Lake, manifest: Manifest) -> None:
         self._lake, self._manifest = lake, manifest
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="parcours-")
-        self._tables = ThreadPoolExecutor(1).submit(self._describe_tables)
+        self._described = ThreadPoolExecutor(1).submit(self._describe)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._tables.exception() is None:  # it has ended
-            self._tables.result().close()
-        self._folder.cleanup()
+        if self._described.exception() is None:  # it has ended
+            self._described.result().close()
 
-    def _describe_tables(self) -> duckdb.DuckDBPyConnection:
-        con = duckdb.connect(str(self._file), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1})
-        con.execute("begin")  # one write to the disk, and not one for each of hundreds of comments
+    def _describe(self) -> duckdb.DuckDBPyConnection:
+        con = duckdb.connect(config={"threads": 1})
         _describe_run(con, self._lake, self._manifest, comments=True)
         return con
-
-    @property
-    def _file(self) -> Path:
-        return Path(self._folder.name, "catalog.duckdb")
 
     def write(self) -> None:
         """Writes it into the lake; to be called before the run is published. UsageError if it cannot be made."""
         target = self._lake.run(self._manifest.run_id).catalog
-        try:
-            con = self._tables.result()
-            _describe_history(con, self._lake, live=True, comments=True)
-            con.execute("commit")
-            con.execute("checkpoint")
-            con.close()
-        except duckdb.Error as error:
-            reason = " ".join(str(error).partition("\n")[0].split())
-            raise UsageError(f"The catalog {target} cannot be made: {reason}", "Check the room in /tmp.") from None
-        # Whole over the one that was there: somebody may have it open.
-        self._lake.store.write_whole(target, self._file.read_bytes())
+        with tempfile.TemporaryDirectory(prefix="parcours-") as temporary:
+            path = Path(temporary, "catalog.duckdb")
+            try:
+                con = self._described.result()
+                _describe_history(con, self._lake, live=True, comments=True)
+                con.execute(f"attach {text(str(path))} as file (storage_version {text(STORAGE_VERSION)})")
+                con.execute("copy from database memory to file")
+                con.execute("detach file")
+            except duckdb.Error as error:
+                reason = " ".join(str(error).partition("\n")[0].split())
+                raise UsageError(f"The catalog {target} cannot be made: {reason}", "Check the room in /tmp.") from None
+            # Whole over the one that was there: somebody may have it open.
+            self._lake.store.write_whole(target, path.read_bytes())
 
 
 def write_catalog(lake: Lake, manifest: Manifest) -> None:

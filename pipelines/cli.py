@@ -682,8 +682,10 @@ def _quiet_imports() -> Iterator[None]:
     """
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, force=True)
     gc.disable()
-    yield
-    gc.enable()
+    try:
+        yield
+    finally:
+        gc.enable()
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
     )

@@ -2,7 +2,7 @@
 
 Its SQL engine fetches a result after it gave the connection back, which DuckDB does not allow: 25 of 26 kinds of
 expectation end in an error. Native support is on its way upstream; then this file can go. Only the audit's own process
-imports it: Great Expectations takes long to import, and brings pandas. gx_quickly.py imports what of it is used here.
+imports it, since it takes long: gx_quickly.py imports what of it is used here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GreatExpectations:
         from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
         class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):
-            """Fetches a result while it still has the connection, and has columns from DESCRIBE."""
+            """Fetches a result while it still has the connection."""
 
             def execute_query(self, query: Any) -> Any:
                 if isinstance(query, sqlalchemy.TextClause):
@@ -56,9 +56,9 @@ class GreatExpectations:
             execute_query_in_transaction = execute_query
 
             def get_inspector(self) -> Any:
-                return columns
+                """None: it would ask PostgreSQL's catalog; Great Expectations then reads the columns off a query."""
 
-        columns, rows = _Columns(con), _RowsOnce(con)
+        rows = _RowsOnce(con)
         engine = sqlalchemy.create_engine(
             "duckdb://", creator=lambda: ConnectionWrapper(con), poolclass=sqlalchemy.StaticPool
         )
@@ -138,20 +138,6 @@ class _Quiet:
     progress_bars: ClassVar = {"globally": False, "metric_calculations": False}
 
 
-class _Columns:
-    """What Great Expectations asks SQLAlchemy's inspector: it would ask PostgreSQL's catalog, ten times as long."""
-
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        self._con = con
-
-    def get_columns(self, table_name: str, schema: str | None = None, **_: Any) -> list[dict[str, Any]]:
-        from sqlalchemy.types import NullType
-
-        name = '"' + str(table_name).replace('"', '""') + '"'
-        described = self._con.cursor().execute(f"select column_name from (describe {name})").fetchall()
-        return [{"name": column, "type": NullType(), "nullable": True, "default": None} for (column,) in described]
-
-
 class _RowsOnce:
     """Asks once for the rows that must not be there: Great Expectations counts them by one query and reads them by another.
 
@@ -176,11 +162,12 @@ class _RowsOnce:
     def _found(self, rows: str) -> tuple[list[str], list[tuple[Any, ...]], int]:
         """Names, rows and their number; of many rows the first, more than Great Expectations reads.
 
-        Each row is worked out whole, so one that cannot be is an error, however late it comes.
+        Each row is worked out whole, so one that cannot be is an error, however late it comes. What is no question is
+        one, too: it would change what the others see, and have no rows.
         """
         statements = self._con.extract_statements(rows)
-        if len(statements) != 1:
-            raise ValueError("the query of unexpected rows is not one statement")
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise ValueError("the query of unexpected rows is not one SELECT")
         cursor = self._con.execute(statements[0])
         names, found = [column for column, *_ in cursor.description or ()], cursor.fetchmany(_MOST_ROWS)
         if len(found) < _MOST_ROWS:

@@ -37,7 +37,7 @@ from schemas.contracts import ContractError, load_contracts
 from schemas.dictionary import Metric, load_friction, load_metrics
 from schemas.entries import DictionaryError
 from schemas.source_descriptions import SourceError, load_sources
-from schemas.suites import SuiteError, load_suites
+from schemas.suites import SuiteError, asks_other_kinds, load_suites
 from schemas.tables import HISTORY_TABLES, tables
 from transforms.assign_stages import StageRules
 from transforms.build_entities import EntityRules
@@ -117,8 +117,9 @@ def run(
     target = Lake(lake, beam_args)
     run_id = new_run_id(started)
     plan = make_plan(inputs, settings, run_id, target.run(run_id), lookups or {}, started)
+    whole = settings.expectations is not None and asks_other_kinds(settings.expectations)
     # Started first: Great Expectations is imported while the pipeline works.
-    with nullcontext(auditor) if auditor else Auditor() as audits, target.lock(run_id):
+    with nullcontext(auditor) if auditor else Auditor(whole) as audits, target.lock(run_id):
         with writing(target.path):
             recover(target)
         attempt, decided = target.start_run(run_id), False

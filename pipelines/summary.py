@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pipelines.audit import Audit, told
 
-_UNKNOWN_FIELDS_SHOWN = 10
+_LINES_SHOWN = 10
 _TIMES_THE_MEAN = 20  # of the events of a customer: below that, a share only says that there are few customers
 _NEVER_LIKELY = 0.2  # above this share it is unlikely however few there are: a word that means nobody leaves few
 _RULES = {
@@ -169,27 +169,29 @@ def _unknown_fields(result: RunResult) -> list[str]:
     names = _by(result.tallies, "unknown_field", lambda tally: (tally["source"] or "", tally["code"]))
     if not names:
         return []
-    most = sorted(names.items(), key=lambda item: (-item[1], item[0]))
-    rows = [
-        (f"  {one_line(source) or '-'}", one_line(name), f"{count:,}")
-        for (source, name), count in most[:_UNKNOWN_FIELDS_SHOWN]
-    ]
-    more = len(most) - len(rows)
-    rest = [f"  and {more:,} more, in the tallies of manifest.json"] if more else []
-    return ["", "Fields that no contract knows, kept in extra", *_aligned(rows), *rest]
+    rows = [(f"  {one_line(source) or '-'}", one_line(name), f"{count:,}") for (source, name), count in _most(names)]
+    return ["", "Fields that no contract knows, kept in extra", *_aligned(rows[:_LINES_SHOWN]), *_rest(len(rows))]
 
 
 def _money(result: RunResult) -> list[str]:
     """How many events had their money converted by the settings' rates, and which have a currency without one."""
-    names = {"converted": "converted", "without_rate": "without a rate, as sent"}
-    rows = [
+    lines = [
         (f"  {one_line(currency)}", f"{count:,}", told)
-        for name, told in names.items()
-        for currency, count in sorted(_by(result.tallies, name, lambda tally: tally["code"]).items())
+        for name, told in (("converted", "converted"), ("without_rate", "without a rate, as sent"))
+        for currency, count in _most(_by(result.tallies, name, lambda tally: tally["code"]))
     ]
-    return (
-        ["", "Money by the rates of the setting currency (events, copies among them)", *_aligned(rows)] if rows else []
-    )
+    if not lines:
+        return []
+    title = "Money by the rates of the setting currency (events, copies among them)"
+    return ["", title, *_aligned(lines[:_LINES_SHOWN]), *_rest(len(lines))]
+
+
+def _most(counted: Mapping[Any, int]) -> list[tuple[Any, int]]:
+    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _rest(lines: int) -> list[str]:
+    return [f"  and {lines - _LINES_SHOWN:,} more, in the tallies of manifest.json"] if lines > _LINES_SHOWN else []
 
 
 def _identity(result: RunResult) -> list[str]:

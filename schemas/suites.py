@@ -268,6 +268,15 @@ def load_suites(
     return {name: Suite(name, tuple(suites[name])) for name in audited}
 
 
+def asks_other_kinds(folder: str | Path) -> bool:
+    """Whether a user's own suites, which can be read, ask kinds of expectations that the shipped ones do not."""
+    shipped, own = (
+        {entry["type"] for file in _files(Path(place)) for entry in _object_of(file)["expectations"]}
+        for place in (SHIPPED, folder)
+    )
+    return not own <= shipped
+
+
 def _refuse_changed(folder: Path) -> None:
     """Rules that were weakened by hand, and SQL that asks nothing any more, look like any others: their sums differ."""
     listed = (folder / _SUMS).read_text(encoding="utf-8") if (folder / _SUMS).exists() else ""
@@ -385,7 +394,7 @@ def _entry(file: Path, place: str, entry: Any, parts: tuple[str, ...]) -> dict[s
 def _known_types() -> frozenset[str]:
     """The types of expectations, as the installed Great Expectations names its files: to import it would take seconds.
 
-    None where it is not installed, or keeps them elsewhere: the audit, which asks itself, tells of it.
+    Empty where it is not installed, or keeps them elsewhere: the audit, which asks itself, tells of it.
     """
     package = importlib.util.find_spec("great_expectations")
     folders = (package.submodule_search_locations if package else None) or ()

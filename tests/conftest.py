@@ -40,16 +40,16 @@ settings.load_profile("same")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_audit_process() -> Iterator[None]:
-    """Runs that a test makes in its own process share one audit process: it takes seconds to start, and serves many."""
+    """Runs that a test makes in its own process share one audit process: it takes long to start, and serves many."""
     from pipelines import audit, run  # here, where pandas is hidden
 
-    class SharedAuditor(audit.Auditor):
-        started: "audit.Auditor | None" = None
+    started: dict[bool, audit.Auditor] = {}
 
+    class SharedAuditor(audit.Auditor):
         def __enter__(self) -> "audit.Auditor":  # type: ignore[override]
-            if SharedAuditor.started is None or SharedAuditor.started.has_ended:
-                SharedAuditor.started = audit.Auditor().__enter__()
-            return SharedAuditor.started
+            if self.whole not in started or started[self.whole].has_ended:
+                started[self.whole] = audit.Auditor(self.whole).__enter__()
+            return started[self.whole]
 
         def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -59,5 +59,5 @@ def one_audit_process() -> Iterator[None]:
     run.Auditor = SharedAuditor  # type: ignore[misc]
     yield
     run.Auditor = audit.Auditor  # type: ignore[misc]
-    if SharedAuditor.started is not None:
-        SharedAuditor.started.__exit__(None, None, None)
+    for auditor in started.values():
+        auditor.__exit__(None, None, None)

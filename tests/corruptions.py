@@ -1223,6 +1223,13 @@ def an_expectation_with_a_slip_in_its_sql(folder: Path) -> None:
 
 
 @blocking_suite("customers: own_rule")
+def an_expectation_that_is_no_question(folder: Path) -> None:
+    """The SQL of a critical rule makes a view, and so has no rows that must not be there."""
+    query = "create or replace view main.no_question as select 1 as x"
+    write_suite(folder, RULE | {"type": _QUERY, "kwargs": {"unexpected_rows_query": query}})
+
+
+@blocking_suite("customers: own_rule")
 def an_expectation_whose_sql_fails_on_the_data(folder: Path) -> None:
     """The SQL of a warning casts keys to numbers, which they are not."""
     query = "select customer_key from {batch} where customer_key::int < 0"

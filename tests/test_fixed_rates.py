@@ -37,6 +37,9 @@ EVENTS = [
     # Two copies of one id at one moment, of one worth: which of them is kept is decided by what was sent.
     event("p4", "purchase", "01-12T10:00", "dan", order_id="o-6", amount=50, currency="USD"),  # 46.00
     event("p4", "purchase", "01-12T10:00", "dan", order_id="o-6", amount=46, currency="EUR"),
+    # A currency, and no money in it: nothing is converted, and nothing lacks a rate.
+    event("v1", "ad_view", "01-05T09:00", "eve", campaign_id="c", currency="USD"),
+    event("v2", "ad_view", "01-05T09:01", "eve", campaign_id="c", currency="CHF"),
     LARGE,
 ]  # fmt: skip
 
@@ -120,6 +123,8 @@ def test_what_was_sent_stands_beside_what_was_made_of_it(lake: Path, without: Pa
         "p3": (Decimal(50), "CHF", None, None),
         "s1": (Decimal("27.6"), "EUR", Decimal(30), "USD"),
         "s2": (Decimal("27.6"), "EUR", None, None),
+        "v1": (None, "EUR", None, "USD"),
+        "v2": (None, "CHF", None, None),
     }
     for name, row in converted.items():
         sent = (row["original_amount"] or row["amount"], row["original_currency"] or row["currency"])

@@ -73,15 +73,24 @@ def convert_money(events: pa.Table, contracts: Contracts, rates: Rates) -> pa.Ta
 
 
 def currencies_met(events: pa.Table, contracts: Contracts, rates: Rates) -> Iterator[tuple[str, str, int]]:
-    """(`converted` or `without_rate`, currency as it was sent, how many events) of events whose money is converted."""
+    """(`converted` or `without_rate`, currency as it was sent, how many events with money), after `convert_money`."""
     for currency in dict.fromkeys(contracts.money.values()):
+        amounts = [name for name, of in contracts.money.items() if of == currency]
         if original(currency) in events.column_names:
-            yield from _counted("converted", events[original(currency)])
-        amounts = [name for name, of in contracts.money.items() if of == currency and name in events.column_names]
-        if amounts and currency in events.column_names:
-            has_money = np.logical_or.reduce([valid_mask(one_chunk(events[name])) for name in amounts])
-            of_money = events[currency].filter(pa.array(has_money))
+            converted = _with_any(events, [original(name) for name in amounts])
+            yield from _counted("converted", events[original(currency)].filter(converted))
+        if currency in events.column_names:
+            of_money = events[currency].filter(_with_any(events, amounts))
             yield from _counted("without_rate", of_money.filter(pc.not_equal(of_money, rates.base)))
+
+
+def _with_any(events: pa.Table, names: list[str]) -> pa.Array:
+    """bool[n]: has the event a value in any of the columns?"""
+    has = np.zeros(events.num_rows, bool)
+    for name in names:
+        if name in events.column_names:
+            has |= valid_mask(one_chunk(events[name]))
+    return pa.array(has)
 
 
 def _counted(what: str, currencies: pa.ChunkedArray) -> Iterator[tuple[str, str, int]]:

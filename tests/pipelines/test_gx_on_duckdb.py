@@ -57,8 +57,15 @@ def test_what_cannot_be_asked_is_an_error_and_no_success() -> None:
         "select a from {batch}; select 0",
         "select a, case when a = 199000 then k::int else a end as b from {batch}",
         "select nothing from {batch}",
+        # What is no question has no rows that must not be there, and would change what the next one sees.
+        "create or replace view main.other as select 1 as x",
+        "set threads = 1",
+        "begin",
+        "delete from t where a < 10 returning a",
+        "drop table if exists nothing",
+        "select a from {batch} where a < 0",
     )
-    assert [(success, is_error) for success, _, _, is_error in found] == [(False, True)] * 4
+    assert [(success, is_error) for success, _, _, is_error in found] == [(False, True)] * 9 + [(True, False)]
 
 
 _KINDS = """
