@@ -1,12 +1,15 @@
-"""What a run that comes to nothing is told as, and what becomes of the lake then."""
+"""What a run that comes to nothing is told as, and what becomes of the lake then; a user's own suite in a run."""
 
+import errno
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines import run as run_module
-from pipelines.errors import InputError
+from pipelines.errors import InputError, Refused
 from pipelines.lake import Lake
 from pipelines.run import run
 from pipelines.settings import load_settings
@@ -29,3 +32,43 @@ def test_a_failure_before_the_publication_is_one_though_current_json_cannot_be_r
         run([str(EVENTS)], str(lake), load_settings(as_of="2026-03-31T00:00:00Z"))
     [row] = Lake(str(lake)).history.runs()
     assert (row["status"], row["message"]) == ("failed", "events.jsonl is cut off.")
+
+
+def own_suite(folder: Path, **entry: Any) -> Path:
+    """A settings file that names a suite with one critical rule, own_rule, on customers."""
+    rule = {**entry, "severity": "critical", "meta": {"rule": "own_rule", "says": "It holds."}}
+    (folder / "suites").mkdir()
+    (folder / "suites" / "own.json").write_text(json.dumps({"name": "customers", "expectations": [rule]}))
+    (folder / "settings.toml").write_text(f'as_of = "2026-03-31T00:00:00Z"\nexpectations = "{folder}/suites"\n')
+    return folder / "settings.toml"
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_users_suite_may_ask_what_the_shipped_ones_do_not(tmp_path: Path, holds: bool) -> None:
+    """A kind that needs pandas, which is left out where only kinds of the shipped suites are asked."""
+    kind = "expect_column_most_common_value_to_be_in_set"
+    values = ["consideration", "purchase", "churned", "loyalty", "service"] if holds else ["nowhere"]
+    settings = load_settings(
+        str(own_suite(tmp_path, type=kind, kwargs={"column": "current_stage", "value_set": values}))
+    )
+    if holds:
+        assert run([str(EVENTS)], str(tmp_path / "lake"), settings).published
+    else:
+        with pytest.raises(Refused, match=r"own_rule(.|\n)*observed"):
+            run([str(EVENTS)], str(tmp_path / "lake"), settings)
+
+
+def test_a_refused_run_is_kept_though_its_catalog_finds_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    query = "select customer_key from {batch}"
+    settings = own_suite(tmp_path, type="unexpected_rows_expectation", kwargs={"unexpected_rows_query": query})
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", no_room)
+    with pytest.raises(Refused, match="own_rule"):
+        run([str(EVENTS)], str(tmp_path / "lake"), load_settings(str(settings)))
+    [row] = Lake(str(tmp_path / "lake")).history.runs()
+    assert row["status"] == "refused"
+    assert list((tmp_path / "lake" / "runs" / row["run_id"] / "customers").glob("*.parquet")), "kept for a look"
