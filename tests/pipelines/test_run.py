@@ -72,3 +72,10 @@ def test_a_refused_run_is_kept_though_its_catalog_finds_no_room(
     [row] = Lake(str(tmp_path / "lake")).history.runs()
     assert row["status"] == "refused"
     assert list((tmp_path / "lake" / "runs" / row["run_id"] / "customers").glob("*.parquet")), "kept for a look"
+
+
+def test_a_users_rule_on_a_table_may_read_the_measures(tmp_path: Path) -> None:
+    """They are made while the tables are asked: by the last of them."""
+    query = "select customer_key from {batch} where exists (from touchpoint_order) and exists (from metric_breaks)"
+    settings = own_suite(tmp_path, type="unexpected_rows_expectation", kwargs={"unexpected_rows_query": query})
+    assert run([str(EVENTS)], str(tmp_path / "lake"), load_settings(str(settings))).published
