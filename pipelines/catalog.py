@@ -27,6 +27,7 @@ _LOG = logging.getLogger("parcours")
 STORAGE_VERSION = "v1.4.0"
 
 _TRIES = 5
+_LETTERS = 300
 _SHARE = "create macro share(n, d) as n / nullif(d, 0)"
 _SHARE_COMMENT = "n / d, null where d is 0: never an error, never NaN."
 _JOURNEY_COMMENT = "The touchpoints of one customer_key, in order: from journey('c-1042')."
@@ -58,19 +59,25 @@ class CatalogFile:
     def write(self) -> None:
         """Writes it into the lake; to be called before the run is published. UsageError if it cannot be made."""
         target = self._lake.run(self._manifest.run_id).catalog
-        with tempfile.TemporaryDirectory(prefix="parcours-") as temporary:
-            path = Path(temporary, "catalog.duckdb")
-            try:
-                con = self._described.result()
-                _describe_history(con, self._lake, live=True, comments=True)
-                con.execute(f"attach {text(str(path))} as file (storage_version {text(STORAGE_VERSION)})")
-                con.execute("copy from database memory to file")
-                con.execute("detach file")
-            except duckdb.Error as error:
-                reason = " ".join(str(error).partition("\n")[0].split())
-                raise UsageError(f"The catalog {target} cannot be made: {reason}", "Check the room in /tmp.") from None
-            # Whole over the one that was there: somebody may have it open.
-            self._lake.store.write_whole(target, path.read_bytes())
+        try:
+            catalog = self._made()
+        except (duckdb.Error, OSError) as error:
+            reason = " ".join(str(error).split())[:_LETTERS]
+            raise UsageError(
+                f"The catalog {target} cannot be made: {reason}", "Check the room in /tmp, or the folder TMPDIR."
+            ) from None
+        # Whole over the one that was there: somebody may have it open.
+        self._lake.store.write_whole(target, catalog)
+
+    def _made(self) -> bytes:
+        con = self._described.result()
+        _describe_history(con, self._lake, live=True, comments=True)
+        with tempfile.TemporaryDirectory(prefix="parcours-") as folder:
+            path = Path(folder, "catalog.duckdb")
+            con.execute(f"attach {text(str(path))} as file (storage_version {text(STORAGE_VERSION)})")
+            con.execute("copy from database memory to file")
+            con.execute("detach file")
+            return path.read_bytes()
 
 
 def write_catalog(lake: Lake, manifest: Manifest) -> None:

@@ -163,12 +163,19 @@ class _RowsOnce:
         """Names, rows and their number; of many rows the first, more than Great Expectations reads.
 
         Each row is worked out whole, so one that cannot be is an error, however late it comes. What is no question is
-        one, too: it would change what the others see, and have no rows.
+        one, too, or it would have no rows, and change what the others see: a SELECT may delete, in a WITH.
         """
         statements = self._con.extract_statements(rows)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             raise ValueError("the query of unexpected rows is not one SELECT")
-        cursor = self._con.execute(statements[0])
+        self._con.execute("begin transaction read only")
+        try:
+            return self._asked(statements[0], rows)
+        finally:
+            self._con.execute("rollback")
+
+    def _asked(self, statement: duckdb.Statement, rows: str) -> tuple[list[str], list[tuple[Any, ...]], int]:
+        cursor = self._con.execute(statement)
         names, found = [column for column, *_ in cursor.description or ()], cursor.fetchmany(_MOST_ROWS)
         if len(found) < _MOST_ROWS:
             return names, found, len(found)

@@ -177,7 +177,7 @@ def _money(result: RunResult) -> list[str]:
     """How many events had their money converted by the settings' rates, and which have a currency without one."""
     lines = [
         (f"  {one_line(currency)}", f"{count:,}", told)
-        for name, told in (("converted", "converted"), ("without_rate", "without a rate, as sent"))
+        for name, told in (("without_rate", "without a rate, as sent"), ("converted", "converted"))
         for currency, count in _most(_by(result.tallies, name, lambda tally: tally["code"]))
     ]
     if not lines:

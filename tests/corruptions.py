@@ -1230,6 +1230,13 @@ def an_expectation_that_is_no_question(folder: Path) -> None:
 
 
 @blocking_suite("customers: own_rule")
+def an_expectation_that_deletes_what_others_see(folder: Path) -> None:
+    """The SQL of a rule, severity info, deletes the rows that the later rules ask for."""
+    query = "with gone as (delete from customers returning customer_key) select * from gone where false"
+    write_suite(folder, RULE | {"type": _QUERY, "kwargs": {"unexpected_rows_query": query}, "severity": "info"})
+
+
+@blocking_suite("customers: own_rule")
 def an_expectation_whose_sql_fails_on_the_data(folder: Path) -> None:
     """The SQL of a warning casts keys to numbers, which they are not."""
     query = "select customer_key from {batch} where customer_key::int < 0"

@@ -165,7 +165,7 @@ def test_the_summary_counts_what_was_converted_and_what_was_not(lake: Path, with
     title, *rows = (lake.parent / "summary.txt").read_text(encoding="utf-8").partition("Money by")[2].splitlines()[:3]
     assert "the rates of the setting currency" in title
     assert [row.split(maxsplit=2) for row in rows] == [
-        ["USD", "5", "converted"],  # p2 and its copy, r2, s1, p4
         ["CHF", "1", "without a rate, as sent"],
+        ["USD", "5", "converted"],  # p2 and its copy, r2, s1, p4
     ]
     assert "Money by" not in (without.parent / "summary.txt").read_text(encoding="utf-8")

@@ -63,9 +63,11 @@ def test_what_cannot_be_asked_is_an_error_and_no_success() -> None:
         "begin",
         "delete from t where a < 10 returning a",
         "drop table if exists nothing",
+        "with gone as (delete from t returning a) select a from gone where false",
         "select a from {batch} where a < 0",
+        "select count(*) as rows from {batch} having count(*) <> 200000",
     )
-    assert [(success, is_error) for success, _, _, is_error in found] == [(False, True)] * 9 + [(True, False)]
+    assert [(success, is_error) for success, _, _, is_error in found] == [(False, True)] * 10 + [(True, False)] * 2
 
 
 _KINDS = """
