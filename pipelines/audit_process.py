@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import timelines
-from pipelines.catalog import connect, quote, text
+from pipelines.catalog import SESSION, connect, quote, text
 from pipelines.errors import ParcoursError, Refused, UsageError
 from pipelines.gx_on_duckdb import GreatExpectations, Outcome
 from pipelines.lake import Lake
@@ -106,8 +106,9 @@ def audit(lake: Lake, run_id: str) -> dict[str, Any]:
             staged.begin_measures()
         expectations = GreatExpectations(staged.con)
         results = []
+        of_measures = frozenset(measures())
         for name, entries in asked.items():  # the tables first, and then the measures, which a user's rule may read
-            if name in measures() or any(entry["meta"]["part"] == "user" for entry in entries):
+            if name in of_measures or any(entry["meta"]["part"] == "user" for entry in entries):
                 staged.end_measures()
             outcomes = expectations.validate(name, entries, staged.limits, staged.key(name))
             if len(outcomes) != len(entries):
@@ -208,7 +209,7 @@ class _Staged:
     def begin_measures(self) -> None:
         """Begins to make the small tables that are audited beside the run's own, on a thread and connection of their own."""
         con = self.con.cursor()
-        con.execute(f"set TimeZone = 'UTC'; set enable_progress_bar = false; set search_path = '{_HELD},main'")
+        con.execute(f"{SESSION}; set search_path = '{_HELD},main'")
 
         def make() -> None:
             for name, sql in measures().items():

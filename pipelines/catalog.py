@@ -26,6 +26,9 @@ _LOG = logging.getLogger("parcours")
 # What DuckDB 2.0 writes by default does not open in 1.4 or 1.5, which many analysts still have.
 STORAGE_VERSION = "v1.4.0"
 
+#: Of every connection that reads a run; a progress bar would be drawn into an answer that is piped on.
+SESSION = "set TimeZone = 'UTC'; set enable_progress_bar = false"
+
 _TRIES = 5
 _LETTERS = 300
 _SHARE = "create macro share(n, d) as n / nullif(d, 0)"
@@ -101,8 +104,7 @@ def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) 
     # A name that is no table must be an error, not a variable of some Python frame.
     con = duckdb.connect(config={"python_enable_replacements": False})
     try:
-        con.execute("set TimeZone = 'UTC'")
-        con.execute("set enable_progress_bar = false")  # it would be drawn into an answer that is piped on
+        con.execute(SESSION)
         _describe_run(con, lake, manifest, comments)
         _describe_history(con, lake, live=False, comments=comments)
     except BaseException:

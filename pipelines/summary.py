@@ -160,7 +160,7 @@ def _quarantine(result: RunResult) -> list[str]:
     )
     rows = [
         (f"  {one_line(source) or '-'}", code, f"{count:,}", _percent(count, given[source]))
-        for (source, code), count in sorted(codes.items(), key=lambda item: (-item[1], item[0]))
+        for (source, code), count in _most(codes)
     ]
     return ["", "Quarantine, by source and broken rule (share of what the source gave)", *_aligned(rows)]
 
@@ -216,7 +216,7 @@ def _warnings(result: RunResult) -> list[str]:
     lines = []
     for kind in ("customer", "device"):
         busiest = _by(result.tallies, f"busiest_{kind}", lambda tally: tally["code"])
-        for name, count in sorted(busiest.items(), key=lambda item: (-item[1], item[0])):
+        for name, count in _most(busiest):
             if count > least:
                 share = _percent(count, touchpoints)
                 lines.append(
