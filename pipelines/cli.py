@@ -4,6 +4,7 @@ Exit status: 0 done; 1 refused by the audit, nothing published; 2 usage, setting
 70 a fault of our own; 130 interrupted.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import difflib
@@ -37,7 +38,16 @@ def main() -> NoReturn:
     hide_unused()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no crash
-    sys.exit(status_of())
+    _end(status_of())
+
+
+def _end(status: int) -> NoReturn:
+    """Ends the process without taking it apart: to free piece by piece what ends with it takes half a second of a run."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the reader has left
+            stream.flush()
+    os._exit(status)
 
 
 def status_of(args: Sequence[str] | None = None) -> int:
