@@ -6,6 +6,7 @@ import datetime
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -63,13 +64,12 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
 
     A kind's SQL sees whole customers (friction_inputs.py), and its parameters.
     """
-    events = np.bincount(shard["touchpoints"]["customer_no"].to_numpy())
-    found = []
-    with inputs_of_friction(shard, connection, (kind.sql for kind in rules.kinds), rules.as_of):
-        for number, kind in enumerate(rules.kinds):
-            points = duck.select_windows(connection, kind.sql, None, _parameters(kind, rules))
-            numbers = pa.array(np.full(points.num_rows, number, np.int64))
-            found.append(_checked(points, kind, events).append_column("kind_no", numbers))
+    texts = [kind.sql for kind in rules.kinds]
+    with duck.beside(connection) as other, inputs_of_friction(shard, texts, rules.as_of, connection, other):
+        halves = duck.side_by_side(
+            partial(_found, shard, rules, 0, connection), partial(_found, shard, rules, 1, other)
+        )
+    found = [points for half in halves for points in half]
     nothing = POINT.append(pa.field("kind_no", pa.int64())).empty_table()
     everything = _completed(pa.concat_tables([nothing, *found]).combine_chunks(), rules.kinds, shard)
     order = ("customer_no", "seq", "friction_id", "subject", "ended_at")
@@ -81,6 +81,20 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
         friction_points=everything,
         journeys=with_columns(journeys, {"friction_points": pa.array(counts.astype(np.int64))}),
     )
+
+
+def _found(
+    shard: ShardTables, rules: FrictionRules, first: int, connection: duckdb.DuckDBPyConnection
+) -> list[pa.Table]:
+    """The points of every other kind, from the `first`, with their kind_no."""
+    events = np.bincount(shard["touchpoints"]["customer_no"].to_numpy())
+    found = []
+    for number in range(first, len(rules.kinds), 2):
+        kind = rules.kinds[number]
+        points = duck.select_windows(connection, kind.sql, None, _parameters(kind, rules))
+        numbers = pa.array(np.full(points.num_rows, number, np.int64))
+        found.append(_checked(points, kind, events).append_column("kind_no", numbers))
+    return found
 
 
 def _parameters(kind: Friction, rules: FrictionRules) -> dict[str, Any]:

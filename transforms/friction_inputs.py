@@ -27,7 +27,11 @@ _PATH = r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)?(?P<path>[^?#]*)"
 
 @contextmanager
 def inputs_of_friction(
-    shard: ShardTables, connection: duckdb.DuckDBPyConnection, texts: Iterable[str], as_of: datetime.datetime
+    shard: ShardTables,
+    texts: Iterable[str],
+    as_of: datetime.datetime,
+    connection: duckdb.DuckDBPyConnection,
+    *beside: duckdb.DuckDBPyConnection,
 ) -> Iterator[None]:
     """The tables and macros that the SQL `texts` may use, as long as it lasts. What none of them names is not made."""
     everything = "\n".join(texts)
@@ -41,13 +45,14 @@ def inputs_of_friction(
     }
     if _names(everything, "pages"):
         tables["pages"] = page_stays(shard["touchpoints"])
-    connection.execute(duck.read_sql("friction_macros"))
-    with opened(connection, tables):
+    for each in (connection, *beside):
+        each.execute(duck.read_sql("friction_macros"))
+    with opened(connection, tables, *beside):
         if not _names(everything, "answers") and not _names(everything, "answers_about"):
             yield
             return
         with made(connection, ("answers",), as_of, with_events=True):
-            connection.execute(f"create or replace temp table answers_about as\n{duck.read_sql('answers_about')}")
+            connection.execute(f"create table answers_about as\n{duck.read_sql('answers_about')}")
             try:
                 yield
             finally:

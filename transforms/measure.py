@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -141,34 +142,53 @@ class MeasureRules:
 
 
 def measure(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> ShardTables:
-    """Adds `customer_months`, the partial tables, and what valuing the customers needs."""
-    touchpoints, customers = shard["touchpoints"], shard["customers"]
-    with inputs_of_metrics(shard, rules.calendar, connection) as customer_months:
+    """Adds `customer_months`, the partial tables, and what valuing the customers needs.
+
+    Side by side: what needs no input of the metrics, while those are made; then the metrics themselves.
+    """
+    with duck.beside(connection) as second, duck.beside(connection) as third, ExitStack() as stack:
+        inputs = inputs_of_metrics(shard, rules.calendar, connection, second)
+        customer_months, measured = duck.side_by_side(
+            partial(stack.enter_context, inputs), partial(_of_journeys, shard, rules, third)
+        )
         segments = _made_table(connection, segments_sql(rules.segments))
-        with opened(connection, {_SEGMENTS: segments}):
-            partial = partial_metrics(rules.told_now, rules.segment_names, connection, rules.parameters())
-        partial["cohort_cells"] = cohort_cells(connection)
+        with opened(connection, {_SEGMENTS: segments}, second):
+            pair = (connection, second)
+            measured |= partial_metrics(rules.told_now, rules.segment_names, pair, rules.parameters())
         answers = connection.sql("from answers").to_arrow_table()
-    partial["loyalty_cells"] = exposures_and_outcomes(
-        {"touchpoints": touchpoints, "tickets": shard["tickets"], "answers": answers}, rules.calendar.as_of, connection
-    )
-    partial |= stage_transitions(shard, connection)
-    partial["stage_times"] = stage_durations(shard, rules.calendar.as_of, connection)
-    touches = channel_touches(shard, rules.paths.look_back_days, rules.calendar, connection)
-    partial["credit_cells"] = channel_credit(shard, touches, connection)
-    partial["path_cells"] = journey_paths(shard, touches, rules.paths, connection)
-    as_of = micros(rules.calendar.as_of)
-    partial["funnel_cells"] = funnel_cells(shard, rules.funnels, as_of, connection)
-    partial["span"] = _span(touchpoints)
+        measured["cohort_cells"], measured["loyalty_cells"] = duck.side_by_side(
+            partial(cohort_cells, connection), partial(_loyalty, shard, answers, rules, third)
+        )
     for calendar in rules.other_calendars:
-        partial |= _by_other_periods(shard, segments, rules, calendar, connection)
-    histories = purchase_histories(touchpoints, customers["customer_key"], rules.forecast, connection)
-    partial |= partial_histories(histories, rules.forecast)
+        measured |= _by_other_periods(shard, segments, rules, calendar, connection)
+    customer_key = shard["customers"]["customer_key"]
+    histories = purchase_histories(shard["touchpoints"], customer_key, rules.forecast, connection)
+    measured |= {"span": _span(shard["touchpoints"]), **partial_histories(histories, rules.forecast)}
     return ShardTables(
         shard,
         **{"customer_months": customer_months, _HISTORY: histories, _SEGMENTS: segments},
-        **{_PARTIAL + name: table for name, table in partial.items()},
+        **{_PARTIAL + name: table for name, table in measured.items()},
     )
+
+
+def _of_journeys(shard: ShardTables, rules: MeasureRules, connection: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
+    """The partial tables of stages, channels, paths and funnels."""
+    as_of = rules.calendar.as_of
+    touches = channel_touches(shard, rules.paths.look_back_days, rules.calendar, connection)
+    return {
+        **stage_transitions(shard, connection),
+        "stage_times": stage_durations(shard, as_of, connection),
+        "credit_cells": channel_credit(shard, touches, connection),
+        "path_cells": journey_paths(shard, touches, rules.paths, connection),
+        "funnel_cells": funnel_cells(shard, rules.funnels, micros(as_of), connection),
+    }
+
+
+def _loyalty(
+    shard: ShardTables, answers: pa.Table, rules: MeasureRules, connection: duckdb.DuckDBPyConnection
+) -> pa.Table:
+    served = {"touchpoints": shard["touchpoints"], "tickets": shard["tickets"], "answers": answers}
+    return exposures_and_outcomes(served, rules.calendar.as_of, connection)
 
 
 def _span(touchpoints: pa.Table) -> pa.Table:
@@ -185,15 +205,23 @@ def _by_other_periods(
     """The partial tables of the metrics by quarters, weeks or days: the same SQL, where these stand for its months."""
     periods = pa.chunked_array([calendar.months.of(shard["touchpoints"]["occurred_at"].cast(pa.int64()).to_numpy())])
     by_period = ShardTables(shard, touchpoints=with_columns(shard["touchpoints"], {"month": periods}))
-    with inputs_of_metrics(by_period, calendar, connection), opened(connection, {_SEGMENTS: segments}):
-        partial = partial_metrics(rules.told_now, rules.segment_names, connection, rules.parameters(calendar))
-    partial["span"] = _span(by_period["touchpoints"])
-    return {f"{name}:{calendar.months.kind}": table for name, table in partial.items()}
+    with (
+        duck.beside(connection) as other,
+        inputs_of_metrics(by_period, calendar, connection, other),
+        opened(connection, {_SEGMENTS: segments}, other),
+    ):
+        pair = (connection, other)
+        measured = partial_metrics(rules.told_now, rules.segment_names, pair, rules.parameters(calendar))
+    measured["span"] = _span(by_period["touchpoints"])
+    return {f"{name}:{calendar.months.kind}": table for name, table in measured.items()}
 
 
 @contextmanager
 def inputs_of_metrics(
-    shard: ShardTables, calendar: Calendar, connection: duckdb.DuckDBPyConnection
+    shard: ShardTables,
+    calendar: Calendar,
+    connection: duckdb.DuckDBPyConnection,
+    *beside: duckdb.DuckDBPyConnection,
 ) -> Iterator[pa.Table]:
     """All tables that a metric's SQL sees (docs/metrics.md), as long as it lasts; gives customer_months."""
     first = pc.min(shard["touchpoints"]["month"]).as_py()
@@ -203,10 +231,13 @@ def inputs_of_metrics(
         "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
         "months": calendar.table(first if first is not None else datetime.date.max),
     }
-    with opened(connection, add_months(base, calendar.months)), made(connection, MADE, calendar.as_of):
+    with opened(connection, add_months(base, calendar.months), *beside), made(connection, MADE, calendar.as_of):
         with opened(connection, {"inactivity": shard["inactivity"]}):  # not published: no metric may see it
             customer_months = _made_table(connection, duck.read_sql("customer_months"))
-        with opened(connection, {"customer_months": customer_months}), made(connection, MADE_OF_MONTHS, calendar.as_of):
+        with (
+            opened(connection, {"customer_months": customer_months}, *beside),
+            made(connection, MADE_OF_MONTHS, calendar.as_of),
+        ):
             yield customer_months
 
 
@@ -232,7 +263,7 @@ def value(
     last_month = pa.array([rules.parameters()["as_of_month"]] * customers.num_rows, pa.date32())
     inputs = {"customers": customers.append_column("month", last_month), _SEGMENTS: shard[_SEGMENTS]}
     with opened(connection, inputs):
-        return customers, partial_metrics(forecasts, rules.segment_names, connection, rules.parameters())
+        return customers, partial_metrics(forecasts, rules.segment_names, [connection], rules.parameters())
 
 
 def merge(

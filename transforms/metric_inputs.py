@@ -39,6 +39,7 @@ MONTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
 MADE = ("first_seen", "activity", "money", "purchases", "orders", "answers")
 #: Made once customer_months is there.
 MADE_OF_MONTHS = ("mrr", "opening_subscriptions")
+_FEW_ROWS = 10_000
 #: Columns of the events behind a row, by the ending of their names.
 _EVENT_IDS = re.compile(r"\b(?:[a-z]+_)*event_ids\b")
 
@@ -105,15 +106,32 @@ def add_months(tables: Mapping[str, pa.Table], months: Periods) -> dict[str, pa.
 
 
 @contextmanager
-def opened(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> Iterator[None]:
-    """The Arrow tables as views, as long as it lasts."""
-    for name, table in tables.items():
-        connection.register(name, table)
+def opened(
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], *beside: duckdb.DuckDBPyConnection
+) -> Iterator[None]:
+    """The Arrow tables, to be asked many questions by the connection and those `beside` it, as long as it lasts.
+
+    A question to an Arrow table costs some 30 us a column before it reads a row: few rows are copied into a table of
+    DuckDB's own, of many rows a view is less.
+    """
+    few = {name for name, table in tables.items() if table.num_rows <= _FEW_ROWS}
     try:
+        for name, table in tables.items():
+            if name in few:
+                connection.register("few_rows", table)
+                connection.execute(f"create table {name} as from few_rows")
+                connection.unregister("few_rows")
+            else:
+                for each in (connection, *beside):
+                    each.register(name, table)
         yield
     finally:
         for name in tables:
-            connection.unregister(name)
+            if name in few:
+                connection.execute(f"drop table if exists {name}")
+            else:
+                for each in (connection, *beside):
+                    each.unregister(name)
 
 
 @contextmanager
@@ -133,7 +151,7 @@ def made(
             if lists and not with_events:
                 nothing = ", ".join(f"null::varchar[] as {column}" for column in lists)
                 sql = f"select * replace ({nothing}) from (\n{sql}\n)"
-            connection.execute(f"create temp table {name} as\n{sql}", duck.used(sql, {"as_of": as_of}))
+            connection.execute(f"create table {name} as\n{sql}", duck.used(sql, {"as_of": as_of}))
             done.append(name)
         yield
     finally:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -59,11 +60,29 @@ _OPTIONAL = {
 def partial_metrics(
     metrics: Sequence[Metric],
     segments: Sequence[str],
+    connections: Sequence[duckdb.DuckDBPyConnection],
+    parameters: Mapping[str, Any],
+) -> dict[str, pa.Table]:
+    """`sums` and `values` of the metrics, which the connections share: they work side by side.
+
+    Each connection has their inputs, and customer_segments (customer_no, a column a segment). `parameters` are what every
+    metric's SQL may name: as_of, and as_of_month.
+    """
+    shares = (
+        partial(_share, metrics[number :: len(connections)], segments, connection, parameters)
+        for number, connection in enumerate(connections)
+    )
+    found = duck.side_by_side(*shares)
+    return {name: pa.concat_tables([one[name] for one in found]) for name in found[0]}
+
+
+def _share(
+    metrics: Sequence[Metric],
+    segments: Sequence[str],
     connection: duckdb.DuckDBPyConnection,
     parameters: Mapping[str, Any],
 ) -> dict[str, pa.Table]:
-    """`sums` and `values` of the metrics. The connection has their inputs, and customer_segments (customer_no, a column
-    a segment). `parameters` are what every metric's SQL may name: as_of, and as_of_month."""
+    """`sums` and `values` of one connection's metrics."""
     try:
         for kind in (_SUMS, _VALUES):
             connection.execute(f"create or replace temp table {kind.cells} ({kind.columns(segments)})")

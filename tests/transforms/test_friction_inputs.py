@@ -101,7 +101,7 @@ def test_a_run_that_a_tie_begins_is_told_the_right_event(steps: Any) -> None:
 )  # fmt: skip
 def test_functions(steps: Any, expression: str, value: Any) -> None:
     shard = steps.journeys([], AS_OF)
-    with inputs_of_friction(shard, steps.connection, (), AS_OF):
+    with inputs_of_friction(shard, (), AS_OF, steps.connection):
         assert steps.connection.execute(f"select {expression}").fetchall() == [(value,)]
 
 
@@ -118,7 +118,7 @@ def test_the_path_of_a_stay_is_that_of_the_function(steps: Any) -> None:
     ]
     rows = [visit(f"10:{n:02}", url) for n, url in enumerate(urls)]
     shard = steps.journeys(rows, AS_OF)
-    with inputs_of_friction(shard, steps.connection, ["pages"], AS_OF):
+    with inputs_of_friction(shard, ["pages"], AS_OF, steps.connection):
         by_sql = steps.connection.execute("select page_path(page_url) from touchpoints order by seq").fetchall()
         stays_there = steps.connection.execute("select path from pages order by seq").fetchall()
     assert stays_there == by_sql
@@ -136,7 +136,7 @@ def test_what_no_kind_names_is_not_made_and_nothing_stays_behind(steps: Any) -> 
         }
 
     before = tables()
-    with inputs_of_friction(shard, steps.connection, ["select 1 from touchpoints"], AS_OF):
+    with inputs_of_friction(shard, ["select 1 from touchpoints"], AS_OF, steps.connection):
         assert tables() - before == {
             "touchpoints",
             "sessions",
@@ -145,10 +145,10 @@ def test_what_no_kind_names_is_not_made_and_nothing_stays_behind(steps: Any) -> 
             "tickets",
             "subscriptions",
         }
-    with inputs_of_friction(shard, steps.connection, ["from answers_about", "from pages"], AS_OF):
+    with inputs_of_friction(shard, ["from answers_about", "from pages"], AS_OF, steps.connection):
         assert {"answers", "answers_about", "pages"} <= tables()
     assert tables() == before
-    with pytest.raises(ZeroDivisionError), inputs_of_friction(shard, steps.connection, ["from answers"], AS_OF):
+    with pytest.raises(ZeroDivisionError), inputs_of_friction(shard, ["from answers"], AS_OF, steps.connection):
         raise ZeroDivisionError
     assert tables() == before
     assert isinstance(duck.select(steps.connection, "select 1 as one"), pa.Table)

@@ -514,7 +514,7 @@ def test_no_cut_of_many_values_shows(
     def shard(first: int, end: int) -> pa.Table:
         sql = f"""select n as customer_no, date '2026-01-01' as month, 1000 + n as value, n % 3 = 0 as is_open
             from range({first}, {end}) as r (n)"""
-        return partial_metrics([metric("distribution", statistics=("p50",), sql=sql)], (), connection, {})["values"]
+        return partial_metrics([metric("distribution", statistics=("p50",), sql=sql)], (), [connection], {})["values"]
 
     whole = merged(TIMES, values=[shard(0, tickets)])
     assert statistic(whole, "p50", "method")[0] == method
@@ -530,7 +530,7 @@ def test_many_waits_go_into_buckets_and_few_values_stay_exact(
     def shard(first: int, end: int) -> pa.Table:
         sql = f"""select n as customer_no, date '2026-01-01' as month, 1000 + n as value, n % 8 != 0 as is_open
             from range({first}, {end}) as r (n)"""
-        return partial_metrics([metric("distribution", statistics=("p50",), sql=sql)], (), connection, {})["values"]
+        return partial_metrics([metric("distribution", statistics=("p50",), sql=sql)], (), [connection], {})["values"]
 
     sent = shard(0, 210_000)
     assert sent.filter(pc.field("is_open")).num_rows < 2_000
