@@ -16,7 +16,8 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import duckdb
@@ -27,13 +28,15 @@ from pipelines import timelines
 from pipelines.catalog import SESSION, connect, quote, text
 from pipelines.errors import ParcoursError, Refused, UsageError
 from pipelines.gx_on_duckdb import GreatExpectations, Outcome
+from pipelines.gx_quickly import import_kind
 from pipelines.lake import Lake
 from pipelines.manifest import Manifest
 from pipelines.query import plain
 from schemas.contracts import load_contracts
 from schemas.dictionary import load_metrics
-from schemas.suites import Suite, SuiteError, load_suites, measures
+from schemas.suites import Suite, SuiteError, load_suites, measures, shipped_kinds
 from schemas.tables import Table, sql_type, tables
+from transforms.duck import side_by_side
 
 #: How many of the last runs a run is compared with.
 _COMPARED = 10
@@ -42,6 +45,7 @@ _LOOKED_THROUGH = 50
 _LETTERS = 1000
 #: The schema, seen before that of the run's views, of what is held in memory; temporary tables would be one connection's.
 _HELD = "held"
+_SEARCHED = f"set search_path = '{_HELD},main'"
 #: The generated rule without which no other can be asked.
 _COLUMNS = "columns_are_as_declared"
 #: Rows of a table that is held in memory while it is audited.
@@ -63,6 +67,8 @@ def main(whole: bool = False) -> None:
     if whole:
         importlib.import_module("great_expectations")
     GreatExpectations(duckdb.connect())  # imported while the pipeline is still at work
+    for kind in sorted(shipped_kinds()):
+        import_kind(kind)
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
             request = json.loads(line)
@@ -104,21 +110,39 @@ def audit(lake: Lake, run_id: str) -> dict[str, Any]:
         else:
             staged.make_given_tables()
             staged.begin_measures()
-        expectations = GreatExpectations(staged.con)
+        outcomes = _outcomes(staged, asked)
         results = []
-        of_measures = frozenset(measures())
-        for name, entries in asked.items():  # the tables first, and then the measures, which a user's rule may read
-            if name in of_measures or any(entry["meta"]["part"] == "user" for entry in entries):
-                staged.end_measures()
-            outcomes = expectations.validate(name, entries, staged.limits, staged.key(name))
-            if len(outcomes) != len(entries):
-                raise Refused(f"Of {len(entries)} expectations of {name}, {len(outcomes)} were looked at.")
-            results += [_result(run_id, suites[name], *pair) for pair in zip(entries, outcomes, strict=True)]
+        for name, entries in asked.items():
+            if len(outcomes[name]) != len(entries):
+                raise Refused(f"Of {len(entries)} expectations of {name}, {len(outcomes[name])} were looked at.")
+            results += [_result(run_id, suites[name], *pair) for pair in zip(entries, outcomes[name], strict=True)]
         if not results or (wrong and all(result["success"] for result in results)):
             raise Refused("There is no expectation to hold the run against.", "Install Parcours again.")
         staged.end_measures()
         now = [] if wrong else _rows(staged.con, "from run_measures_now")
         return {"results": results, "measures": [{"run_id": run_id, "as_of": manifest.as_of} | plain(r) for r in now]}
+
+
+def _outcomes(staged: _Staged, asked: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Outcome]]:
+    """The outcomes of each table's expectations, in their order. Two threads take table after table."""
+    of_measures = frozenset(measures())
+    waiting: SimpleQueue[str] = SimpleQueue()
+    for name in asked:  # the tables first, and then the measures, which a user's rule may read
+        waiting.put(name)
+
+    def take(con: duckdb.DuckDBPyConnection) -> dict[str, list[Outcome]]:
+        expectations, found = GreatExpectations(con), {}
+        with contextlib.suppress(Empty):
+            while True:
+                name = waiting.get_nowait()
+                if name in of_measures or any(entry["meta"]["part"] == "user" for entry in asked[name]):
+                    staged.end_measures()
+                found[name] = expectations.validate(name, asked[name], staged.limits, staged.key(name, con))
+        return found
+
+    with staged.cursor() as one, staged.cursor() as other:
+        first, second = side_by_side(partial(take, one), partial(take, other))
+    return first | second
 
 
 class _Staged:
@@ -134,7 +158,7 @@ class _Staged:
         for table in manifest.tables:
             if table.rows <= _SMALL:  # read once, not once a question
                 self.con.execute(f"create table {_HELD}.{quote(table.name)} as from main.{quote(table.name)}")
-        self.con.execute(f"set search_path = '{_HELD},main'")
+        self.con.execute(_SEARCHED)
 
     @cached_property
     def _tables(self) -> Mapping[str, Table]:
@@ -157,30 +181,38 @@ class _Staged:
         limits: Mapping[str, float] = self.manifest.settings["audit"]
         return limits
 
-    def key(self, name: str) -> Sequence[str]:
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """One more connection that sees the same."""
+        con = self.con.cursor()
+        con.execute(f"{SESSION}; {_SEARCHED}")
+        return con
+
+    def key(self, name: str, con: duckdb.DuckDBPyConnection) -> Sequence[str]:
         """The columns that name a row to somebody who looks for it: the key of a table, all that a measure has."""
         if name in self._tables:
             return self._tables[name].key
-        return [
-            column for (column,) in self.con.execute(f"select column_name from (describe {quote(name)})").fetchall()
-        ]
+        return [column for (column,) in con.execute(f"select column_name from (describe {quote(name)})").fetchall()]
 
     def other_columns(self) -> list[str]:
         """Tables whose columns are not those of their schema: nothing else can be asked of them, or beside them."""
-        declared = {name: [(c.name, sql_type(c.type)) for c in self._tables[name].columns] for name in self._tables}
-        return [
-            table.name
+        declared = {
+            table.name: [(column.name, sql_type(column.type)) for column in self._tables[table.name].columns]
             for table in self.manifest.tables
-            if self._described(table.name) != self._spelled(declared[table.name])
+        }
+        spelled = self._spelled(sorted({kind for columns in declared.values() for _, kind in columns}))
+        return [
+            name
+            for name, columns in declared.items()
+            if self._described(name) != [(column, spelled[kind]) for column, kind in columns]
         ]
 
     def _described(self, name: str) -> list[tuple[str, str]]:
         return self.con.execute(f"select column_name, column_type from (describe {quote(name)})").fetchall()
 
-    def _spelled(self, columns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    def _spelled(self, kinds: Sequence[str]) -> dict[str, str]:
         """The types as DuckDB spells them."""
-        nothing = ", ".join(f"null::{kind} as {quote(name)}" for name, kind in columns)
-        return self.con.execute(f"select column_name, column_type from (describe select {nothing})").fetchall()
+        nothing = ", ".join(f"null::{kind} as {quote(kind)}" for kind in kinds)
+        return dict(self.con.execute(f"select column_name, column_type from (describe select {nothing})").fetchall())
 
     def make_given_tables(self) -> None:
         """What the SQL of the measures reads beside the run's own tables."""
@@ -208,12 +240,11 @@ class _Staged:
 
     def begin_measures(self) -> None:
         """Begins to make the small tables that are audited beside the run's own, on a thread and connection of their own."""
-        con = self.con.cursor()
-        con.execute(f"{SESSION}; set search_path = '{_HELD},main'")
 
         def make() -> None:
-            for name, sql in measures().items():
-                con.execute(f"create table {_HELD}.{quote(name)} as {sql}")
+            with self.cursor() as con:
+                for name, sql in measures().items():
+                    con.execute(f"create table {_HELD}.{quote(name)} as {sql}")
 
         self._measures = ThreadPoolExecutor(1).submit(make)
 

@@ -270,11 +270,16 @@ def load_suites(
 
 def asks_other_kinds(folder: str | Path) -> bool:
     """Whether a user's own suites, which can be read, ask kinds of expectations that the shipped ones do not."""
-    shipped, own = (
-        {entry["type"] for file in _files(Path(place)) for entry in _object_of(file)["expectations"]}
-        for place in (SHIPPED, folder)
-    )
-    return not own <= shipped
+    return not _kinds_in(Path(folder)) <= shipped_kinds()
+
+
+def shipped_kinds() -> frozenset[str]:
+    """The kinds of expectations that the shipped suites ask."""
+    return _kinds_in(SHIPPED)
+
+
+def _kinds_in(folder: Path) -> frozenset[str]:
+    return frozenset(entry["type"] for file in _files(folder) for entry in _object_of(file)["expectations"])
 
 
 def _refuse_changed(folder: Path) -> None:
