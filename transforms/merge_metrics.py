@@ -100,24 +100,53 @@ def _rows(part: OfPeriods, metrics: Sequence[Metric], lifetime: LifetimeRules) -
     """Every metric of every period, and over all."""
     series = _all_series(part.sums)
     spread = _all_values(part.values)
-    calendar, months = part.calendar, all_months(part.first, part.calendar)
+    periods = _periods(part.first, part.calendar)
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         if metric.shape == "distribution":
-            rows += _distribution_rows(metric, spread.get(metric.name), months, calendar)
+            rows += _distribution_rows(metric, spread.get(metric.name), periods)
             continue
         of_metric = _with_shared(metric, series.get(metric.name, {}))
         currencies = sorted({currency for part in of_metric.values() for currency in _currencies(part)})
         for cut in _cuts(metric, of_metric):
-            rows += _sum_rows(
-                metric, cut, of_metric.get(cut, _Series()), months, calendar, lifetime, series, currencies
-            )
+            rows += _sum_rows(metric, cut, of_metric.get(cut, _Series()), periods, lifetime, series, currencies)
     return rows
 
 
 def all_months(first: datetime.date | None, calendar: Calendar) -> list[datetime.date]:
     """Every month from the first with an event to that of as-of: a month without data has its rows too."""
     return [] if first is None else calendar.table(first)["month"].to_pylist()
+
+
+@dataclass(frozen=True)
+class _Period:
+    """A period that numbers are told by; over all it has no `start`. `is_over` is always true of what has none."""
+
+    kind: str
+    start: Month
+    end: Month
+    is_over: bool
+
+    def row(self, name: str, cut: Cut, pending: int) -> dict[str, Any]:
+        """The columns of a row that say what it is about, and whether it may still change."""
+        return {
+            "metric": name,
+            "period_kind": self.kind,
+            "period_start": self.start,
+            "period_end": self.end,
+            "segment": cut[0],
+            "segment_value": cut[1],
+            "status": "final" if self.is_over and not pending else "provisional",
+        }
+
+
+def _periods(first: datetime.date | None, calendar: Calendar) -> list[_Period]:
+    """Every month (quarter, week, day) to that of as-of, and over all."""
+    months = [
+        _Period(calendar.months.kind, month, calendar.months.after(month), calendar.is_over(month))
+        for month in all_months(first, calendar)
+    ]
+    return [*months, _Period("all", None, None, True)]
 
 
 def _all_series(tables: Sequence[pa.Table]) -> dict[str, dict[Cut, _Series]]:
@@ -160,8 +189,7 @@ def _sum_rows(
     metric: Metric,
     cut: Cut,
     series: _Series,
-    months: Sequence[datetime.date],
-    calendar: Calendar,
+    periods: Sequence[_Period],
     lifetime: LifetimeRules,
     everything: Mapping[str, Mapping[Cut, _Series]],
     of_metric: Sequence[str],
@@ -173,7 +201,8 @@ def _sum_rows(
     currencies: Sequence[str | None] = _currencies(series) or of_metric or [None]
     for currency in currencies:
         running, last = _Sum(), _Sum()
-        for month in [*months, None]:
+        for period in periods:
+            month = period.start
             if month is not None:
                 total = series.of(month, currency)
                 if metric.over_all != "own" or metric.accumulates:
@@ -191,10 +220,10 @@ def _sum_rows(
                 continue
             pending = total.pending
             if month is None:
-                pending += _open_ends(metric, cut, last, months, calendar, everything)
+                pending += _open_ends(metric, cut, last, periods, everything)
             divides = metric.shape in ("ratio", "score", "lifetime")
             yield {
-                **_period(metric.name, cut, month, pending, calendar),
+                **period.row(metric.name, cut, pending),
                 "currency": currency,
                 "numerator": total.numerator,
                 "denominator": total.denominator if divides else None,
@@ -246,37 +275,23 @@ def _open_ends(
     metric: Metric,
     cut: Cut,
     last: _Sum,
-    months: Sequence[datetime.date],
-    calendar: Calendar,
+    periods: Sequence[_Period],
     everything: Mapping[str, Mapping[Cut, _Series]],
 ) -> int:
     """How much of a number over all still waits for the end of the month of as-of, `last` of which is in it.
 
     Who was there at that month's beginning may still leave in it, and who has left may come back before its end.
     """
-    is_open = bool(months) and not calendar.is_over(months[-1])
+    *_, newest = (None, *periods[:-1])
+    is_open = newest is not None and not newest.is_over
     if metric.compares_ends:
         return int(is_open and bool(last.denominator or last.numerator))
     taken = _churn_taken(cut, everything) if metric.shape == "lifetime" else None
     if taken is None:
         return 0
     churn = everything[taken[0]][cut].sums
-    waits = is_open and any(part.denominator for (month, _), part in churn.items() if month == months[-1])
+    waits = is_open and any(part.denominator for (month, _), part in churn.items() if month == newest.start)
     return int(waits) + sum(part.pending for part in churn.values())
-
-
-def _period(name: str, cut: Cut, month: Month, pending: int, calendar: Calendar) -> dict[str, Any]:
-    end = calendar.months.after(month) if month is not None else None
-    over = month is None or calendar.is_over(month)
-    return {
-        "metric": name,
-        "period_kind": "all" if month is None else calendar.months.kind,
-        "period_start": month,
-        "period_end": end,
-        "segment": cut[0],
-        "segment_value": cut[1],
-        "status": "final" if over and not pending else "provisional",
-    }
 
 
 def _without_empty_segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -312,11 +327,11 @@ class _Distribution:
         return "buckets" if name != "mean" and used.any() else "exact"
 
     def statistic(self, name: str, divisor: int) -> float | None:
+        if not len(self.values):
+            return None
         known = ~self.is_open
         n = int(self.counts[known].sum())
         if name == "km_p50":
-            if not len(self.values):
-                return None
             median = kaplan_meier(self.values, known, self.counts).quantile(0.5)
             return None if median is None else float(Fraction(median, divisor))
         if not n:
@@ -326,9 +341,7 @@ class _Distribution:
         return float(quantile(self.values[known], self.counts[known], Fraction(int(name[1:]), 100)) / divisor)
 
 
-def _distribution_rows(
-    metric: Metric, values: pa.Table | None, months: Sequence[datetime.date], calendar: Calendar
-) -> Iterator[dict[str, Any]]:
+def _distribution_rows(metric: Metric, values: pa.Table | None, periods: Sequence[_Period]) -> Iterator[dict[str, Any]]:
     values = VALUES.empty_table() if values is None else values
     cuts: dict[Cut, list[int]] = defaultdict(list)
     for row, cut in enumerate(zip(values["segment"].to_pylist(), values["segment_value"].to_pylist(), strict=True)):
@@ -341,15 +354,15 @@ def _distribution_rows(
     for cut in _cuts(metric, cuts):
         rows = np.array(cuts.get(cut, []), np.int64)
         rows = rows[np.lexsort((columns[1][rows], columns[0][rows]))] if len(rows) else rows
-        for month in [*months, None]:
-            own = rows if month is None else rows[months_of[rows] == np.datetime64(month)]
+        for period in periods:
+            own = rows if period.start is None else rows[months_of[rows] == np.datetime64(period.start)]
             value, is_open, count, total, is_bucket, pending = (column[own] for column in columns)
             of = _Distribution(value, is_open, count, total, is_bucket, int(pending.sum()))
             known = ~of.is_open
             n, total_of_known = int(of.counts[known].sum()), int(of.totals[known].sum())
             for statistic in metric.statistics:
                 yield {
-                    **_period(f"{metric.name}_{statistic}", cut, month, of.pending, calendar),
+                    **period.row(f"{metric.name}_{statistic}", cut, of.pending),
                     "currency": None,
                     "numerator": Decimal(total_of_known) if statistic == "mean" else None,
                     "denominator": Decimal(n) if statistic == "mean" else None,
