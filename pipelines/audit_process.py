@@ -16,8 +16,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, partial
-from queue import Empty, SimpleQueue
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 from pipelines import timelines
 from pipelines.catalog import SESSION, connect, quote, text
 from pipelines.errors import ParcoursError, Refused, UsageError
-from pipelines.gx_on_duckdb import GreatExpectations, Outcome
+from pipelines.gx_on_duckdb import GreatExpectations, Outcome, Questions, parsed
 from pipelines.gx_quickly import import_kind
 from pipelines.lake import Lake
 from pipelines.manifest import Manifest
@@ -36,7 +35,6 @@ from schemas.contracts import load_contracts
 from schemas.dictionary import load_metrics
 from schemas.suites import Suite, SuiteError, load_suites, measures, shipped_kinds
 from schemas.tables import Table, sql_type, tables
-from transforms.duck import side_by_side
 
 #: How many of the last runs a run is compared with.
 _COMPARED = 10
@@ -66,22 +64,35 @@ def main(whole: bool = False) -> None:
     warnings.simplefilter("ignore")
     if whole:
         importlib.import_module("great_expectations")
-    GreatExpectations(duckdb.connect())  # imported while the pipeline is still at work
-    for kind in sorted(shipped_kinds()):
-        import_kind(kind)
+    shipped = _prepared()  # while the pipeline is still at work
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
             request = json.loads(line)
-            answers.write(json.dumps({"run_id": request["run_id"], **_answer(request)}, ensure_ascii=False) + "\n")
+            answers.write(
+                json.dumps({"run_id": request["run_id"], **_answer(request, shipped)}, ensure_ascii=False) + "\n"
+            )
             answers.flush()
     sys.stderr.flush()
     os._exit(0)  # DuckDB's binding would tell at length which of its objects Great Expectations still holds
 
 
-def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
+def _prepared() -> Questions:
+    """Imports Great Expectations and the kinds of the shipped suites, and parses what these ask."""
+    with duckdb.connect() as con:
+        GreatExpectations(con)
+        for kind in sorted(shipped_kinds()):
+            import_kind(kind)
+        contracts = load_contracts()
+        suites = load_suites(contracts, tables(contracts)).values()
+        return {
+            text: question for suite in suites for text, question in parsed(con, suite.name, suite.expectations).items()
+        }
+
+
+def _answer(request: Mapping[str, Any], shipped: Questions) -> dict[str, Any]:
     try:
         lake = Lake(request["lake"], request["beam_args"])
-        return audit(lake, request["run_id"])
+        return audit(lake, request["run_id"], shipped)
     except ParcoursError as error:
         return {"error": error.message, "mend": error.mend, "kind": type(error).__name__}
     except Exception as error:  # whatever it is, an audit that ends in an error must not let the run pass
@@ -93,8 +104,11 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
         }
 
 
-def audit(lake: Lake, run_id: str) -> dict[str, Any]:
-    """Holds a run's tables against all suites -> {results, measures}, rows of the tables of these names."""
+def audit(lake: Lake, run_id: str, shipped: Questions | None = None) -> dict[str, Any]:
+    """Holds a run's tables against all suites -> {results, measures}, rows of the tables of these names.
+
+    `shipped`: the questions of the shipped suites, parsed.
+    """
     manifest = lake.manifest(run_id)
     try:
         if lake.store.is_local:  # an object store keeps sums of its own
@@ -108,41 +122,22 @@ def audit(lake: Lake, run_id: str) -> dict[str, Any]:
         if wrong := staged.other_columns():  # a rule that reads a column would only end in an error
             asked = {name: tuple(e for e in asked[name] if e["meta"]["rule"] == _COLUMNS) for name in wrong}
         else:
-            staged.make_given_tables()
             staged.begin_measures()
-        outcomes = _outcomes(staged, asked)
+        expectations = GreatExpectations(staged.con, shipped)
         results = []
-        for name, entries in asked.items():
-            if len(outcomes[name]) != len(entries):
-                raise Refused(f"Of {len(entries)} expectations of {name}, {len(outcomes[name])} were looked at.")
-            results += [_result(run_id, suites[name], *pair) for pair in zip(entries, outcomes[name], strict=True)]
+        of_measures = frozenset(measures())
+        for name, entries in asked.items():  # the tables first, and then the measures, which a user's rule may read
+            if name in of_measures or any(entry["meta"]["part"] == "user" for entry in entries):
+                staged.end_measures()
+            outcomes = expectations.validate(name, entries, staged.limits, staged.key(name))
+            if len(outcomes) != len(entries):
+                raise Refused(f"Of {len(entries)} expectations of {name}, {len(outcomes)} were looked at.")
+            results += [_result(run_id, suites[name], *pair) for pair in zip(entries, outcomes, strict=True)]
         if not results or (wrong and all(result["success"] for result in results)):
             raise Refused("There is no expectation to hold the run against.", "Install Parcours again.")
         staged.end_measures()
         now = [] if wrong else _rows(staged.con, "from run_measures_now")
         return {"results": results, "measures": [{"run_id": run_id, "as_of": manifest.as_of} | plain(r) for r in now]}
-
-
-def _outcomes(staged: _Staged, asked: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Outcome]]:
-    """The outcomes of each table's expectations, in their order. Two threads take table after table."""
-    of_measures = frozenset(measures())
-    waiting: SimpleQueue[str] = SimpleQueue()
-    for name in asked:  # the tables first, and then the measures, which a user's rule may read
-        waiting.put(name)
-
-    def take(con: duckdb.DuckDBPyConnection) -> dict[str, list[Outcome]]:
-        expectations, found = GreatExpectations(con), {}
-        with contextlib.suppress(Empty):
-            while True:
-                name = waiting.get_nowait()
-                if name in of_measures or any(entry["meta"]["part"] == "user" for entry in asked[name]):
-                    staged.end_measures()
-                found[name] = expectations.validate(name, asked[name], staged.limits, staged.key(name, con))
-        return found
-
-    with staged.cursor() as one, staged.cursor() as other:
-        first, second = side_by_side(partial(take, one), partial(take, other))
-    return first | second
 
 
 class _Staged:
@@ -181,17 +176,13 @@ class _Staged:
         limits: Mapping[str, float] = self.manifest.settings["audit"]
         return limits
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """One more connection that sees the same."""
-        con = self.con.cursor()
-        con.execute(f"{SESSION}; {_SEARCHED}")
-        return con
-
-    def key(self, name: str, con: duckdb.DuckDBPyConnection) -> Sequence[str]:
+    def key(self, name: str) -> Sequence[str]:
         """The columns that name a row to somebody who looks for it: the key of a table, all that a measure has."""
         if name in self._tables:
             return self._tables[name].key
-        return [column for (column,) in con.execute(f"select column_name from (describe {quote(name)})").fetchall()]
+        return [
+            column for (column,) in self.con.execute(f"select column_name from (describe {quote(name)})").fetchall()
+        ]
 
     def other_columns(self) -> list[str]:
         """Tables whose columns are not those of their schema: nothing else can be asked of them, or beside them."""
@@ -214,21 +205,41 @@ class _Staged:
         nothing = ", ".join(f"null::{kind} as {quote(kind)}" for kind in kinds)
         return dict(self.con.execute(f"select column_name, column_type from (describe select {nothing})").fetchall())
 
-    def make_given_tables(self) -> None:
-        """What the SQL of the measures reads beside the run's own tables."""
+    def begin_measures(self) -> None:
+        """Begins to make the small tables that are audited beside the run's own, on a thread and connection of their own."""
         run = {
             "run_id": self.manifest.run_id,
             "as_of": dt.datetime.fromisoformat(self.manifest.as_of),
             "started_at": dt.datetime.fromisoformat(self.manifest.started_at),
         }
+        self._give(self.con, "this_run", pa.Table.from_pylist([run], _THIS_RUN))  # a rule of customers reads it, too
+        self._measures = ThreadPoolExecutor(1).submit(self._make_measures)
+
+    def end_measures(self) -> None:
+        """Waits until they are made. Raises what their making raised."""
+        if self._measures is not None:
+            self._measures.result()
+
+    def _make_measures(self) -> None:
+        with self.con.cursor() as con:
+            con.execute(f"{SESSION}; {_SEARCHED}")
+            self._make_given_tables(con)
+            for name, sql in measures().items():
+                con.execute(f"create table {_HELD}.{quote(name)} as {sql}")
+
+    def _make_given_tables(self, con: duckdb.DuckDBPyConnection) -> None:
+        """What the SQL of the measures reads beside the run's own tables."""
         past = self._past()
-        self._give("tallies", pa.Table.from_pylist([*self.manifest.tallies, *self._replaced_metrics()], _TALLIES))
-        self._give("limits", pa.Table.from_pylist([{"name": n, "value": v} for n, v in self.limits.items()], _LIMITS))
-        self._give("this_run", pa.Table.from_pylist([run], _THIS_RUN))
-        self._give("past_runs", pa.Table.from_pylist(past, _THIS_RUN))
-        self._give("past_measures", self.lake.history.read("run_measures", [row["run_id"] for row in past]))
-        self._give("timeline_breaks", self._timeline_breaks())
-        self.con.execute(f"create table {_HELD}.footers as {self._footers()}")
+        given = {
+            "tallies": pa.Table.from_pylist([*self.manifest.tallies, *self._replaced_metrics()], _TALLIES),
+            "limits": pa.Table.from_pylist([{"name": n, "value": v} for n, v in self.limits.items()], _LIMITS),
+            "past_runs": pa.Table.from_pylist(past, _THIS_RUN),
+            "past_measures": self.lake.history.read("run_measures", [row["run_id"] for row in past]),
+            "timeline_breaks": self._timeline_breaks(con),
+        }
+        for name, table in given.items():
+            self._give(con, name, table)
+        con.execute(f"create table {_HELD}.footers as {self._footers()}")
 
     def _replaced_metrics(self) -> list[dict[str, Any]]:
         """Metrics that the user defines in their own way: the sums of ours need not hold for them."""
@@ -238,25 +249,10 @@ class _Staged:
         replaced = [name for name, metric in used.items() if name in ours and metric != ours[name]]
         return [{"name": "replaced_metric", "source": "", "code": name, "count": 1} for name in replaced]
 
-    def begin_measures(self) -> None:
-        """Begins to make the small tables that are audited beside the run's own, on a thread and connection of their own."""
-
-        def make() -> None:
-            with self.cursor() as con:
-                for name, sql in measures().items():
-                    con.execute(f"create table {_HELD}.{quote(name)} as {sql}")
-
-        self._measures = ThreadPoolExecutor(1).submit(make)
-
-    def end_measures(self) -> None:
-        """Waits until they are made. Raises what their making raised."""
-        if self._measures is not None:
-            self._measures.result()
-
-    def _give(self, name: str, table: pa.Table) -> None:
-        self.con.register("_given", table)
-        self.con.execute(f"create table {_HELD}.{quote(name)} as select * from _given")
-        self.con.unregister("_given")
+    def _give(self, con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+        con.register("_given", table)
+        con.execute(f"create table {_HELD}.{quote(name)} as select * from _given")
+        con.unregister("_given")
 
     def _past(self) -> list[dict[str, Any]]:
         """The last runs that were thought fit to publish, the oldest first."""
@@ -267,19 +263,19 @@ class _Staged:
         ]
         return wanted[-_COMPARED:]
 
-    def _timeline_breaks(self) -> pa.Table:
+    def _timeline_breaks(self, con: duckdb.DuckDBPyConnection) -> pa.Table:
         """Rows of touchpoints that stand out of order; see timelines.py."""
         checked = []
-        self.con.execute("create temp table places (customer_key varchar)")
+        con.execute("create temp table places (customer_key varchar)")
         for path in self.lake.files(self.manifest, "touchpoints"):
             with self.lake.store.open_read(path) as file:
                 read = pq.ParquetFile(file, read_dictionary=["customer_key"]).read(list(timelines.COLUMNS))
             one = timelines.check_timelines(read)
             checked.append(one)
-            self.con.register("_given", pa.table({"customer_key": one.customers}))
-            self.con.execute("insert into places select customer_key from _given")
-            self.con.unregister("_given")
-        twice = self.con.sql(
+            con.register("_given", pa.table({"customer_key": one.customers}))
+            con.execute("insert into places select customer_key from _given")
+            con.unregister("_given")
+        twice = con.sql(
             f"""
             select
                 'customer_is_in_one_place' as rule, customer_key, null::bigint as seq, 'in ' || count(*) || ' files' as found

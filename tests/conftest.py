@@ -43,12 +43,13 @@ def one_audit_process() -> Iterator[None]:
     """Runs that a test makes in its own process share one audit process: it takes long to start, and serves many."""
     from pipelines import audit, run  # here, where pandas is hidden
 
+    own = audit.Auditor
     started: dict[bool, audit.Auditor] = {}
 
-    class SharedAuditor(audit.Auditor):
+    class SharedAuditor(own):  # type: ignore[misc, valid-type]
         def __enter__(self) -> "audit.Auditor":  # type: ignore[override]
             if self.whole not in started or started[self.whole].has_ended:
-                started[self.whole] = audit.Auditor(self.whole).__enter__()
+                started[self.whole] = own(self.whole).__enter__()
             return started[self.whole]
 
         def __exit__(
@@ -56,8 +57,8 @@ def one_audit_process() -> Iterator[None]:
         ) -> None:
             pass
 
-    run.Auditor = SharedAuditor  # type: ignore[misc]
+    audit.Auditor = run.Auditor = SharedAuditor  # type: ignore[misc]
     yield
-    run.Auditor = audit.Auditor  # type: ignore[misc]
+    audit.Auditor = run.Auditor = own  # type: ignore[misc]
     for auditor in started.values():
         auditor.__exit__(None, None, None)

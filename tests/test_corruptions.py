@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines import run
+from pipelines import audit, run
 from pipelines.catalog import connect
 from pipelines.cli import status_of
 from pipelines.lake import Lake
@@ -384,7 +384,9 @@ def test_an_audit_that_does_not_end_blocks(
     entry: Corruption, healthy: Healthy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage_a_copy(monkeypatch, healthy.base)
-    monkeypatch.setattr(run, "Auditor", entry.make(tmp_path))
+    auditor = entry.make(tmp_path)
+    for module in (audit, run):
+        monkeypatch.setattr(module, "Auditor", auditor)
     settings = tmp_path / "settings.toml"
     before = run_ids(healthy.lake)
     with nothing_published(healthy.lake):
