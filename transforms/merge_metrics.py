@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -319,26 +320,45 @@ class _Distribution:
     counts: np.ndarray
     totals: np.ndarray
     is_bucket: np.ndarray
-    pending: int
+    pending: np.ndarray
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        return ~self.is_open
+
+    @cached_property
+    def n(self) -> int:
+        """How many values are known."""
+        return int(self.counts[self.known].sum())
+
+    @cached_property
+    def total(self) -> int:
+        """The sum of those."""
+        return int(self.totals[self.known].sum())
+
+    @cached_property
+    def has_buckets(self) -> bool:
+        return bool(self.is_bucket.any())
 
     def method(self, name: str) -> str:
         """How the statistic comes about: a mean is exact however many values, and waits count in km_p50 alone."""
-        used = self.is_bucket if name == "km_p50" else self.is_bucket & ~self.is_open
-        return "buckets" if name != "mean" and used.any() else "exact"
+        if name == "mean" or not self.has_buckets:
+            return "exact"
+        used = self.is_bucket if name == "km_p50" else self.is_bucket & self.known
+        return "buckets" if used.any() else "exact"
 
     def statistic(self, name: str, divisor: int) -> float | None:
         if not len(self.values):
             return None
-        known = ~self.is_open
-        n = int(self.counts[known].sum())
         if name == "km_p50":
-            median = kaplan_meier(self.values, known, self.counts).quantile(0.5)
+            median = kaplan_meier(self.values, self.known, self.counts).quantile(0.5)
             return None if median is None else float(Fraction(median, divisor))
-        if not n:
+        if not self.n:
             return None
         if name == "mean":
-            return float(Fraction(int(self.totals[known].sum()), n * divisor))
-        return float(quantile(self.values[known], self.counts[known], Fraction(int(name[1:]), 100)) / divisor)
+            return float(Fraction(self.total, self.n * divisor))
+        values, counts = self.values[self.known], self.counts[self.known]
+        return float(quantile(values, counts, Fraction(int(name[1:]), 100)) / divisor)
 
 
 def _distribution_rows(metric: Metric, values: pa.Table | None, periods: Sequence[_Period]) -> Iterator[dict[str, Any]]:
@@ -351,23 +371,23 @@ def _distribution_rows(metric: Metric, values: pa.Table | None, periods: Sequenc
     )
     names = ("value", "is_open", "count", "total", "is_bucket", "pending")
     columns = [values[name].to_numpy() for name in names]
+    nothing = _Distribution(*(column[:0] for column in columns))
     for cut in _cuts(metric, cuts):
         rows = np.array(cuts.get(cut, []), np.int64)
         rows = rows[np.lexsort((columns[1][rows], columns[0][rows]))] if len(rows) else rows
         for period in periods:
             own = rows if period.start is None else rows[months_of[rows] == np.datetime64(period.start)]
-            value, is_open, count, total, is_bucket, pending = (column[own] for column in columns)
-            of = _Distribution(value, is_open, count, total, is_bucket, int(pending.sum()))
-            known = ~of.is_open
-            n, total_of_known = int(of.counts[known].sum()), int(of.totals[known].sum())
+            of = _Distribution(*(column[own] for column in columns)) if len(own) else nothing
+            pending = int(of.pending.sum())
             for statistic in metric.statistics:
+                is_mean = statistic == "mean"
                 yield {
-                    **period.row(f"{metric.name}_{statistic}", cut, of.pending),
+                    **period.row(f"{metric.name}_{statistic}", cut, pending),
                     "currency": None,
-                    "numerator": Decimal(total_of_known) if statistic == "mean" else None,
-                    "denominator": Decimal(n) if statistic == "mean" else None,
+                    "numerator": Decimal(of.total) if is_mean else None,
+                    "denominator": Decimal(of.n) if is_mean else None,
                     "value": of.statistic(statistic, metric.divisor),
                     "unit": metric.unit,
-                    "n": int(of.counts.sum()) if statistic == "km_p50" else n,
+                    "n": int(of.counts.sum()) if statistic == "km_p50" else of.n,
                     "method": of.method(statistic),
                 }
