@@ -28,6 +28,7 @@ from schemas.contracts import load_contracts
 from tests import hostile_identities
 from tests.hostile_events import AS_OF, Event, make_events
 from tests.lake_tables import assert_same_tables, counts, read_tables
+from transforms import metric_inputs
 
 #: Worlds of tests/hostile_identities.py, each under one policy.
 POLICY_OF = {101: "device_split", 102: "last_auth", 103: "none"}
@@ -103,6 +104,17 @@ def test_any_order_any_cut_any_shard_count_and_added_copies(
         for count in ("records_in", "records_mapped", "records_skipped", "records_unreadable", "events_in",
                       "touchpoints", "duplicates", "quarantined", "after_as_of", "excluded"):  # fmt: skip
             assert other[count] == one[count] + (len(copies) if count in added else 0), count
+
+
+def test_few_rows_and_many_are_asked_alike(
+    run_uncut: Callable[[int], tuple[list[str], Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What DuckDB is asked about: small tables are copied, of large ones it sees the Arrow table itself."""
+    lines, lake = run_uncut(1)
+    monkeypatch.setattr(metric_inputs, "_FEW_ROWS", 0)
+    write_text(tmp_path / "events.jsonl", lines)
+    run([str(tmp_path / "events.jsonl")], str(tmp_path / "lake"), settings_of(1, shards=1))
+    assert_same_tables(lake, tmp_path / "lake")
 
 
 def copies_of_accepted(lake: Path, lines: Sequence[str], cut: Cut) -> list[str]:

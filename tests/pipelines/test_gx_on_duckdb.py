@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.run import run
+from pipelines.settings import load_settings
 from schemas import suites
 
 _ASK = """
@@ -46,6 +49,32 @@ def test_the_rows_are_counted_however_many_they_are() -> None:
     ]  # fmt: skip
     assert [samples for _, _, samples, _ in found] == [0, 1, 5, 5, 5, 5, 5, 5]
     assert not any(is_error for *_, is_error in found)
+
+
+_PARSED = """
+import sys; sys.path.insert(0, "")
+from pipelines import audit_process, gx_on_duckdb
+from pipelines.lake import Lake
+shipped, asked = audit_process._prepared(), []
+answering = gx_on_duckdb._RowsOnce._found
+gx_on_duckdb._RowsOnce._found = lambda rows, text: (asked.append(text), answering(rows, text))[1]
+lake = Lake(sys.argv[1])
+found = [audit_process.audit(lake, lake.published().run_id, given) for given in (shipped, shipped, None)]
+assert len(asked) == 3 * len(shipped) > 300, (len(asked), len(shipped))
+assert set(asked) == set(shipped), "each question is parsed before it is asked"
+assert found[0] == found[1] == found[2], "and its answer is the same, as often as it is asked"
+print("all", flush=True)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_what_the_shipped_suites_ask_is_parsed_ahead(tmp_path: Path) -> None:
+    event = {"event_id": "e1", "event_type": "purchase", "occurred_at": "2026-01-05T10:00:00Z", "customer_id": "c"}
+    (tmp_path / "events.jsonl").write_text(json.dumps(event | {"amount": 5, "currency": "EUR"}) + "\n")
+    run([str(tmp_path / "events.jsonl")], str(tmp_path / "lake"), load_settings(as_of="2026-02-01T00:00:00Z"))
+    command = [sys.executable, "-c", _PARSED, str(tmp_path / "lake")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "all\n", done.stderr
 
 
 @pytest.mark.timeout(300)

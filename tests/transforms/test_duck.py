@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import threading
 
 import duckdb
 import pyarrow as pa
@@ -53,3 +54,43 @@ def test_files_of_sql() -> None:
         text = file.read_text(encoding="utf-8")
         assert text.startswith("-- "), f"{file.name} says what it is"
         assert not re.search(r"\{\w*\}|%s", text), f"{file.name} has named parameters, and is no template"
+
+
+def test_connections_have_their_tables_for_themselves_and_share_them_beside() -> None:
+    one, other = duck.connect(), duck.connect()
+    one.execute("create table made as select 1 as n")
+    with pytest.raises(duckdb.CatalogException):
+        other.execute("from made")
+    with duck.beside(one) as second, duck.beside(second) as third:
+        one.execute("create temp table own as select 2 as n")
+        assert duck.select(second, "from made")["n"].to_pylist() == [1]
+        with pytest.raises(duckdb.CatalogException):
+            second.execute("from own")
+        third.execute("create table late as select now()::timestamptz as t, current_setting('TimeZone') as zone")
+        assert duck.select(one, "select zone from late")["zone"].to_pylist() == ["UTC"]
+    assert one.execute("select n from made").fetchall() == [(1,)], "it outlives those beside it"
+
+
+def test_side_by_side_gives_results_in_order_and_waits_for_all() -> None:
+    first_is_done, seen = threading.Event(), []
+
+    def first() -> str:
+        first_is_done.set()
+        return "first"
+
+    def second() -> str:
+        assert first_is_done.wait(30), "it need not wait for its turn to begin"
+        seen.append("second")
+        return "second"
+
+    assert duck.side_by_side(first, second) == ["first", "second"]
+    assert duck.side_by_side(first) == ["first"]
+
+    def fails() -> str:
+        raise ValueError("no")
+
+    for tasks in ((fails, second), (second, fails)):
+        seen.clear()
+        with pytest.raises(ValueError, match="no"):
+            duck.side_by_side(*tasks)
+        assert seen == ["second"], "what one raises is raised when the other has ended"
