@@ -17,9 +17,9 @@ from types import SimpleNamespace
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from apache_beam.internal import cloudpickle_pickler
+from apache_beam.internal import cloudpickle_pickler, pickler
 from apache_beam.options.pipeline_options import PipelineOptions, PipelineOptionsT
-from apache_beam.runners.worker import bundle_processor, statesampler
+from apache_beam.runners.worker import bundle_processor, operations, statesampler
 from apache_beam.transforms import core, userstate
 
 _SAMPLE_MS = 2
@@ -53,16 +53,21 @@ def spare_beam() -> None:
     - to decompress for each bundle what this process compressed: it is kept;
     - the wait, at a bundle's end, until the thread awakes that looks where time goes: it sleeps 2 ms, and not up to 200;
     - a look into the source of its `process` for a `return` beside a `yield`, which our linter would have found;
-    - a thread for each bundle that only makes its steps, so that one which hangs could be told.
+    - a thread for each bundle that only makes its steps, so that one which hangs could be told;
+    - to pickle a step once more in order to hand it from the function that makes a bundle to the one that sets it up.
     """
     specs_of: Any = userstate.get_dofn_specs
     known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def get_dofn_specs(step: Any) -> Any:
+        of_beam = (
+            type(step).__module__.partition(".")[0] == "apache_beam"
+        )  # may hold a function with parameters of its own
+        asked = step if of_beam else type(step)
         try:
-            if step not in known:
-                known[step] = specs_of(step)
-            return known[step]
+            if asked not in known:
+                known[asked] = specs_of(step)
+            return known[asked]
         except TypeError:  # a step that has no hash is asked each time
             return specs_of(step)
 
@@ -84,6 +89,7 @@ def spare_beam() -> None:
     core._check_fn_use_yield_and_return = lambda function: False
     here = SimpleNamespace(ThreadPoolExecutor=_Here, TimeoutError=futures.TimeoutError)
     bundle_processor.concurrent = SimpleNamespace(futures=here)
+    bundle_processor.pickler = operations.pickler = _HandsOver()
 
 
 @contextmanager
@@ -121,6 +127,24 @@ class _Here:
         except BaseException as error:
             done.set_exception(error)
         return done
+
+
+class _InHand(bytes):
+    """What stands for a pickled value, and holds the value itself."""
+
+    value: Any
+
+
+class _HandsOver:
+    """A pickler that pickles nothing, and reads what others have pickled."""
+
+    def dumps(self, value: Any) -> bytes:
+        held = _InHand()
+        held.value = value
+        return held
+
+    def loads(self, pickled: bytes) -> Any:
+        return pickled.value if isinstance(pickled, _InHand) else pickler.loads(pickled)
 
 
 class _LightBz2:
