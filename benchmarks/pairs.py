@@ -48,7 +48,7 @@ def cost_of(module: str, function: str, inputs: str) -> Cost:
             f"import {module}; {module}.{function}({inputs!r}, {lake!r})"
         )
         clock = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{module}.{function} ended with status {os.waitstatus_to_exitcode(status)}")

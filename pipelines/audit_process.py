@@ -84,9 +84,10 @@ def _prepared() -> Questions:
             import_kind(kind)
         contracts = load_contracts()
         suites = load_suites(contracts, tables(contracts)).values()
-        return {
-            text: question for suite in suites for text, question in parsed(con, suite.name, suite.expectations).items()
-        }
+        questions: dict[str, duckdb.Statement] = {}
+        for suite in suites:
+            questions |= parsed(con, suite.name, suite.expectations)
+        return questions
 
 
 def _answer(request: Mapping[str, Any], shipped: Questions) -> dict[str, Any]:

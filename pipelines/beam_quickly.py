@@ -87,8 +87,8 @@ def spare_beam() -> None:
     cloudpickle_pickler.bz2 = _LightBz2()
     statesampler.StateSampler.__init__.__defaults__ = (_SAMPLE_MS,)
     core._check_fn_use_yield_and_return = lambda function: False
-    here = SimpleNamespace(ThreadPoolExecutor=_Here, TimeoutError=futures.TimeoutError)
-    bundle_processor.concurrent = SimpleNamespace(futures=here)
+    at_once = SimpleNamespace(ThreadPoolExecutor=_DoneAtOnce, TimeoutError=futures.TimeoutError)
+    bundle_processor.concurrent = SimpleNamespace(futures=at_once)
     bundle_processor.pickler = operations.pickler = _HandsOver()
 
 
@@ -108,7 +108,7 @@ def seldom_looking_for_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-class _Here:
+class _DoneAtOnce:
     """A ThreadPoolExecutor that does what it is given at once, and in the thread that gives it."""
 
     def __init__(self, **_: Any) -> None:

@@ -210,24 +210,23 @@ def run(
 
     # Started before Beam is imported: its own imports are over when the pipeline has work for two cores. Suites of the
     # user's are looked at first.
-    with contextlib.nullcontext() if loaded.expectations else Auditor() as auditor:
+    with _stoppable(), contextlib.nullcontext() if loaded.expectations else Auditor() as auditor:
         with _quiet_imports():
             from pipelines import run as pipeline
         from pipelines.progress import Progress
         from pipelines.summary import render
 
         try:
-            with _stoppable():
-                result = pipeline.run(
-                    inputs=list(inputs),
-                    lake=lake,
-                    settings=loaded,
-                    beam_args=_beam_args(runner, beam),
-                    lookups=lookups,
-                    progress=partial(Progress, quiet=quiet),
-                    publish=not no_publish,
-                    auditor=auditor,
-                )
+            result = pipeline.run(
+                inputs=list(inputs),
+                lake=lake,
+                settings=loaded,
+                beam_args=_beam_args(runner, beam),
+                lookups=lookups,
+                progress=partial(Progress, quiet=quiet),
+                publish=not no_publish,
+                auditor=auditor,
+            )
         except Refused as refused:
             if isinstance(refused.result, pipeline.RunResult):
                 click.echo(render(refused.result))

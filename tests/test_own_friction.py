@@ -126,3 +126,21 @@ def test_stall_days_are_fitted_and_kept_with_the_run(tmp_path: Path) -> None:
         row["customer_key"] for row in tables["friction_points"].to_pylist() if row["kind"] == "stage_stall"
     )
     assert stalled == ["c19", "c29", "c39", "c9", "old"]
+
+
+@pytest.mark.parametrize("ends", ["", ";", " -- each visit"])
+def test_a_kind_changes_nothing_that_the_others_see(tmp_path: Path, ends: str) -> None:
+    """The tables that it sees are DuckDB's own, and a SELECT may delete, in a WITH."""
+    entry(tmp_path / "kinds", "ours", "'ours'", "true")
+    sql = tmp_path / "kinds" / "ours.sql"
+    (tmp_path / "settings.toml").write_text('friction = "kinds"\n', encoding="utf-8")
+    (tmp_path / "events.jsonl").write_text(visit(1) + "\n", encoding="utf-8")
+    command = ("run", "--input", str(tmp_path / "events.jsonl"), "--output", str(tmp_path / "lake"), "--as-of",
+               "2026-02-01T00:00:00Z", "--settings", str(tmp_path / "settings.toml"), "--quiet")  # fmt: skip
+    select = sql.read_text(encoding="utf-8").strip()
+    sql.write_text(f"with gone as (delete from touchpoints returning *) {select.replace('touchpoints', 'gone')}{ends}")
+    done = run_command(command, tmp_path)
+    assert done.status == 2 and str(sql) in done.err, done.err
+    assert not (tmp_path / "lake" / "current.json").exists()
+    sql.write_text(select + ends)
+    assert run_command(command, tmp_path).status == 0

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A connection for one step: one thread (the parallelism is Beam's), UTC, no look at Python variables.
+    """A connection for one step: no threads of DuckDB's own (see `side_by_side`), UTC, no look at Python variables.
 
     Made in `DoFn.setup`: it cannot be pickled. All of a process share one database in memory, which takes some 45 ms to
     make; the tables of a connection are in a schema of its own.
@@ -98,6 +98,11 @@ def select_windows(
     finally:
         for name in tables or {}:
             connection.unregister(name)
+
+
+def nested(sql: str) -> str:
+    """A user's SELECT as part of another: DuckDB lets one that stands alone delete and insert, in a WITH."""
+    return f"from (\n{sql.rstrip().removesuffix(';')}\n)"
 
 
 def used(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -66,8 +66,9 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
     """
     texts = [kind.sql for kind in rules.kinds]
     with duck.beside(connection) as other, inputs_of_friction(shard, texts, rules.as_of, connection, other):
+        kinds = list(enumerate(rules.kinds))
         halves = duck.side_by_side(
-            partial(_found, shard, rules, 0, connection), partial(_found, shard, rules, 1, other)
+            partial(_found, shard, rules, kinds[::2], connection), partial(_found, shard, rules, kinds[1::2], other)
         )
     found = [points for half in halves for points in half]
     nothing = POINT.append(pa.field("kind_no", pa.int64())).empty_table()
@@ -84,14 +85,16 @@ def find_friction(shard: ShardTables, rules: FrictionRules, connection: duckdb.D
 
 
 def _found(
-    shard: ShardTables, rules: FrictionRules, first: int, connection: duckdb.DuckDBPyConnection
+    shard: ShardTables,
+    rules: FrictionRules,
+    kinds: Sequence[tuple[int, Friction]],
+    connection: duckdb.DuckDBPyConnection,
 ) -> list[pa.Table]:
-    """The points of every other kind, from the `first`, with their kind_no."""
+    """The points of some kinds, with their kind_no."""
     events = np.bincount(shard["touchpoints"]["customer_no"].to_numpy())
     found = []
-    for number in range(first, len(rules.kinds), 2):
-        kind = rules.kinds[number]
-        points = duck.select_windows(connection, kind.sql, None, _parameters(kind, rules))
+    for number, kind in kinds:
+        points = duck.select_windows(connection, duck.nested(kind.sql), None, _parameters(kind, rules))
         numbers = pa.array(np.full(points.num_rows, number, np.int64))
         found.append(_checked(points, kind, events).append_column("kind_no", numbers))
     return found

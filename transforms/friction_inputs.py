@@ -31,7 +31,7 @@ def inputs_of_friction(
     texts: Iterable[str],
     as_of: datetime.datetime,
     connection: duckdb.DuckDBPyConnection,
-    *beside: duckdb.DuckDBPyConnection,
+    *others: duckdb.DuckDBPyConnection,
 ) -> Iterator[None]:
     """The tables and macros that the SQL `texts` may use, as long as it lasts. What none of them names is not made."""
     everything = "\n".join(texts)
@@ -45,9 +45,9 @@ def inputs_of_friction(
     }
     if _names(everything, "pages"):
         tables["pages"] = page_stays(shard["touchpoints"])
-    for each in (connection, *beside):
+    for each in (connection, *others):
         each.execute(duck.read_sql("friction_macros"))
-    with opened(connection, tables, *beside):
+    with opened(connection, tables, *others):
         if not _names(everything, "answers") and not _names(everything, "answers_about"):
             yield
             return

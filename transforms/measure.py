@@ -221,7 +221,7 @@ def inputs_of_metrics(
     shard: ShardTables,
     calendar: Calendar,
     connection: duckdb.DuckDBPyConnection,
-    *beside: duckdb.DuckDBPyConnection,
+    *others: duckdb.DuckDBPyConnection,
 ) -> Iterator[pa.Table]:
     """All tables that a metric's SQL sees (docs/metrics.md), as long as it lasts; gives customer_months."""
     first = pc.min(shard["touchpoints"]["month"]).as_py()
@@ -231,11 +231,11 @@ def inputs_of_metrics(
         "sessions": with_columns(sessions, {"session_no": pa.array(np.arange(sessions.num_rows))}),
         "months": calendar.table(first if first is not None else datetime.date.max),
     }
-    with opened(connection, add_months(base, calendar.months), *beside), made(connection, MADE, calendar.as_of):
+    with opened(connection, add_months(base, calendar.months), *others), made(connection, MADE, calendar.as_of):
         with opened(connection, {"inactivity": shard["inactivity"]}):  # not published: no metric may see it
             customer_months = _made_table(connection, duck.read_sql("customer_months"))
         with (
-            opened(connection, {"customer_months": customer_months}, *beside),
+            opened(connection, {"customer_months": customer_months}, *others),
             made(connection, MADE_OF_MONTHS, calendar.as_of),
         ):
             yield customer_months

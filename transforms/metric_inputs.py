@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,31 +107,25 @@ def add_months(tables: Mapping[str, pa.Table], months: Periods) -> dict[str, pa.
 
 @contextmanager
 def opened(
-    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], *beside: duckdb.DuckDBPyConnection
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], *others: duckdb.DuckDBPyConnection
 ) -> Iterator[None]:
-    """The Arrow tables, to be asked many questions by the connection and those `beside` it, as long as it lasts.
+    """The Arrow tables, to be asked many questions by the connection and the `others` beside it, as long as it lasts.
 
     A question to an Arrow table costs some 30 us a column before it reads a row: few rows are copied into a table of
     DuckDB's own, of many rows a view is less.
     """
-    few = {name for name, table in tables.items() if table.num_rows <= _FEW_ROWS}
-    try:
+    with ExitStack() as stack:
         for name, table in tables.items():
-            if name in few:
+            if table.num_rows <= _FEW_ROWS:
                 connection.register("few_rows", table)
-                connection.execute(f"create table {name} as from few_rows")
-                connection.unregister("few_rows")
+                stack.callback(connection.execute, f"drop table if exists {name}")
+                connection.execute(f"create or replace table {name} as from few_rows")
             else:
-                for each in (connection, *beside):
+                for each in (connection, *others):
+                    stack.callback(each.unregister, name)
                     each.register(name, table)
+        connection.unregister("few_rows")
         yield
-    finally:
-        for name in tables:
-            if name in few:
-                connection.execute(f"drop table if exists {name}")
-            else:
-                for each in (connection, *beside):
-                    each.unregister(name)
 
 
 @contextmanager

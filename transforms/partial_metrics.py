@@ -137,7 +137,7 @@ def _columns_of(
     sql: str, connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None
 ) -> tuple[str, ...]:
     if sql not in _columns:
-        _columns[sql] = tuple(connection.sql(sql, params=parameters).columns)
+        _columns[sql] = tuple(connection.sql(duck.nested(sql), params=parameters).columns)
     return _columns[sql]
 
 

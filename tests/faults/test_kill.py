@@ -67,7 +67,9 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_lake(tmp_path: Path) -> None:
     assert killed >= KILLS * 2 // 3, f"only {killed} of {KILLS} were killed before their end"
 
 
-def test_the_audit_process_does_not_outlive_its_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_audit_process_does_not_outlive_its_run(tmp_path: Path, number: signal.Signals) -> None:
+    """It is there before Beam is imported, and so before there is anything to break off."""
     process = subprocess.Popen(
         [*COMMAND, *_arguments(COMPANY.parent, "events", tmp_path / "lake")],
         stderr=subprocess.DEVNULL,
@@ -79,8 +81,10 @@ def test_the_audit_process_does_not_outlive_its_run(tmp_path: Path) -> None:
         audits = _children(process.pid)
         time.sleep(0.05)
     assert audits, "no audit process was started beside the pipeline"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    assert process.wait() == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    if number == signal.SIGTERM:
+        assert not any(_is_alive(pid) for pid in audits), "it ends its audit before itself"
     until = time.monotonic() + 60
     while any(_is_alive(pid) for pid in audits) and time.monotonic() < until:
         time.sleep(0.1)

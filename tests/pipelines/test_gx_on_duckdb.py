@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,14 @@ assert set(asked) == set(shipped), "each question is parsed before it is asked"
 assert found[0] == found[1] == found[2], "and its answer is the same, as often as it is asked"
 print("all", flush=True)
 """
+
+
+def test_shipped_rules_of_tables_wait_for_nothing() -> None:
+    """What a thread makes while the tables are asked is read by the measures, and by no rule of a table."""
+    made = {"tallies", "limits", "past_runs", "past_measures", "timeline_breaks", "footers", *suites.measures()}
+    for file in sorted(suites.SHIPPED.glob("*.json")):
+        if file.stem not in suites.measures():
+            assert not made & set(re.findall(r"\w+", file.read_text(encoding="utf-8"))), file.name
 
 
 @pytest.mark.timeout(300)
