@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import duckdb
@@ -82,12 +82,18 @@ def _prepared() -> Questions:
         GreatExpectations(con)
         for kind in sorted(shipped_kinds()):
             import_kind(kind)
-        contracts = load_contracts()
-        suites = load_suites(contracts, tables(contracts)).values()
         questions: dict[str, duckdb.Statement] = {}
-        for suite in suites:
-            questions |= parsed(con, suite.name, suite.expectations)
+        with contextlib.suppress(SuiteError):  # what is wrong is told when a run is held against them
+            for suite in _shipped().values():
+                questions |= parsed(con, suite.name, suite.expectations)
         return questions
+
+
+@cache
+def _shipped() -> Mapping[str, Suite]:
+    """The suites of a run without contracts or suites of the user's."""
+    contracts = load_contracts()
+    return load_suites(contracts, tables(contracts))
 
 
 def _answer(request: Mapping[str, Any], shipped: Questions) -> dict[str, Any]:
@@ -146,15 +152,11 @@ class _Staged:
 
     def __init__(self, lake: Lake, manifest: Manifest) -> None:
         self.lake, self.manifest = lake, manifest
-        self.con = connect(lake, manifest.run_id, comments=False)
+        self.con = connect(lake, manifest.run_id, comments=False, held_rows=_SMALL)
         self._measures: Future[None] | None = None
         if all(table.rows <= _SMALL for table in manifest.tables):
             self.con.execute("set threads = 1")  # two would pass hundreds of small questions to each other
-        self.con.execute(f"create schema {_HELD}")
-        for table in manifest.tables:
-            if table.rows <= _SMALL:  # read once, not once a question
-                self.con.execute(f"create table {_HELD}.{quote(table.name)} as from main.{quote(table.name)}")
-        self.con.execute(_SEARCHED)
+        self.con.execute(f"create schema {_HELD}; {_SEARCHED}")
 
     @cached_property
     def _tables(self) -> Mapping[str, Table]:
@@ -166,8 +168,9 @@ class _Staged:
 
     @cached_property
     def suites(self) -> Mapping[str, Suite]:
+        contracts, own = (self.manifest.settings.get(name) for name in ("contracts", "expectations"))
         try:
-            return load_suites(self._contracts, self._tables, self.manifest.settings.get("expectations"))
+            return load_suites(self._contracts, self._tables, own) if contracts or own else _shipped()
         except SuiteError as error:
             raise UsageError(str(error), "Nothing is published: correct the file, and run the command again.") from None
 

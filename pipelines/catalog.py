@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Literal, Self
 
 import duckdb
 
@@ -89,11 +89,13 @@ def write_catalog(lake: Lake, manifest: Manifest) -> None:
         catalog.write()
 
 
-def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) -> duckdb.DuckDBPyConnection:
+def connect(
+    lake: Lake | str, run_id: str | None = None, comments: bool = True, held_rows: int = -1
+) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with the tables of a run (the published one, if none is named) as views.
 
-    `comments` False leaves the descriptions out, for a reader that is no person. Times are shown in UTC. UsageError if
-    there is no such run.
+    `comments` False leaves the descriptions out, for a reader that is no person. Tables of up to `held_rows` are read at
+    once, for one who asks a hundred questions. Times are shown in UTC. UsageError if there is no such run.
 
     >>> connect("/nowhere")
     Traceback (most recent call last):
@@ -105,7 +107,7 @@ def connect(lake: Lake | str, run_id: str | None = None, comments: bool = True) 
     con = duckdb.connect(config={"python_enable_replacements": False})
     try:
         con.execute(SESSION)
-        _describe_run(con, lake, manifest, comments)
+        _describe_run(con, lake, manifest, comments, held_rows)
         _describe_history(con, lake, live=False, comments=comments)
     except BaseException:
         con.close()
@@ -145,13 +147,16 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _describe_run(con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, comments: bool) -> None:
-    """Views of the run's own tables, and macros."""
+def _describe_run(
+    con: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, comments: bool, held_rows: int = -1
+) -> None:
+    """Views of the run's own tables (of those with few rows: tables), and macros."""
     if not lake.store.is_local:
         con.register_filesystem(_through(lake, manifest))
     for table in manifest.tables:
         if table.name not in HISTORY_TABLES:  # runs of versions before 0.2 list a table `runs` of their own
-            _create_view(con, lake.files(manifest, table.name), table, manifest.run_id, comments)
+            form: Literal["view", "table"] = "table" if table.rows <= held_rows else "view"
+            _create(form, con, lake.files(manifest, table.name), table, manifest.run_id, comments)
     con.execute(_SHARE)
     con.execute(f"comment on macro share is {text(_SHARE_COMMENT)}")
     touchpoints = next((table for table in manifest.tables if table.name == "touchpoints"), None)
@@ -172,20 +177,25 @@ def _describe_history(con: duckdb.DuckDBPyConnection, lake: Lake, live: bool, co
             paths = [f"{lake.history.folder}/{name}/*.parquet"]
         entry = table_entry(described, "1-0-0", 0)
         try:
-            _create_view(con, paths, entry, None, comments)
+            _create("view", con, paths, entry, None, comments)
         except UsageError:  # what happened in the lake must not keep anybody from the run's own tables
-            _create_view(con, lake.history.readable(name), entry, None, comments)
+            _create("view", con, lake.history.readable(name), entry, None, comments)
 
 
-def _create_view(
-    con: duckdb.DuckDBPyConnection, paths: list[str], table: TableEntry, run_id: str | None, comments: bool
+def _create(
+    form: Literal["view", "table"],
+    con: duckdb.DuckDBPyConnection,
+    paths: list[str],
+    table: TableEntry,
+    run_id: str | None,
+    comments: bool,
 ) -> None:
     """`run_id` is that of the run whose table it is; None for one of the history."""
     try:
-        con.execute(f"create view {quote(table.name)} as {_rows(table, paths)}")
+        con.execute(f"create {form} {quote(table.name)} as {_rows(table, paths)}")
         if not comments:
             return
-        about = [f"comment on view {quote(table.name)} is {text(_about(table))}"]
+        about = [f"comment on {form} {quote(table.name)} is {text(_about(table))}"]
         about += [
             f"comment on column {quote(table.name)}.{quote(column['name'])} is {text(column['description'])}"
             for column in table.columns
