@@ -60,9 +60,8 @@ def spare_beam() -> None:
     known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def get_dofn_specs(step: Any) -> Any:
-        of_beam = (
-            type(step).__module__.partition(".")[0] == "apache_beam"
-        )  # may hold a function with parameters of its own
+        # One of Beam's may hold a function with parameters of its own.
+        of_beam = type(step).__module__.partition(".")[0] == "apache_beam"
         asked = step if of_beam else type(step)
         try:
             if asked not in known:
