@@ -22,19 +22,15 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from pipelines.allocator import restart_with_settings
 from pipelines.errors import ParcoursError, Refused, UsageError
 from pipelines.without_unused import hide_unused
 
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
-_HANDLE_MUCH_DATA = ("run", "check", "demo")
 _T = TypeVar("_T", bound=Callable[..., Any])
 
 
 def main() -> NoReturn:
-    """The console script `parcours`."""
-    if sys.argv[1:2] and sys.argv[1] in _HANDLE_MUCH_DATA:
-        restart_with_settings()
+    """Runs one command and ends the process; start.py is the console script."""
     hide_unused()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no crash

@@ -1,4 +1,4 @@
-"""The real command, `pipelines.cli.main`, in a process of its own: its status, its two outputs, and its memory."""
+"""The real command, `pipelines.start.main`, in a process of its own: its status, its two outputs, and its memory."""
 
 import json
 import multiprocessing
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND = (sys.executable, "-c", "from pipelines.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from pipelines.start import main; main()")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(

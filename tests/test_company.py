@@ -27,7 +27,7 @@ COMPANY = ROOT / "fixtures" / "company"
 EXPECTED: dict[str, Any] = json.loads((COMPANY / "_expected.json").read_text(encoding="utf-8"))
 CUSTOMERS: dict[str, dict[str, Any]] = EXPECTED["customers"]
 SCRIPT = Path(sys.executable).with_name("parcours")
-COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from pipelines.cli import main; main()"]
+COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from pipelines.start import main; main()"]
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

@@ -23,7 +23,7 @@ from pipelines.progress import Progress
 from pipelines.summary import render, render_check
 from schemas.dictionary import load_friction
 
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from pipelines.start import main; main()"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 

@@ -30,7 +30,7 @@ from transforms import find_owners
 from transforms.identities import RULES
 
 ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "explain"]
+COMMAND = [sys.executable, "-c", "from pipelines.start import main; main()", "explain"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 START = datetime(2026, 1, 10, 9, tzinfo=UTC)
 HOSTILE = "ev\x1b[31mil\r\nNext: rm\u202e\x9b2J"

@@ -18,7 +18,7 @@ import pytest
 
 from pipelines.lake import Lake
 
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "query"]
+COMMAND = [sys.executable, "-c", "from pipelines.start import main; main()", "query"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
