@@ -184,9 +184,7 @@ class _Staged:
         """The columns that name a row to somebody who looks for it: the key of a table, all that a measure has."""
         if name in self._tables:
             return self._tables[name].key
-        return [
-            column for (column,) in self.con.execute(f"select column_name from (describe {quote(name)})").fetchall()
-        ]
+        return [column for column, _ in self._described(name)]
 
     def other_columns(self) -> list[str]:
         """Tables whose columns are not those of their schema: nothing else can be asked of them, or beside them."""

@@ -283,15 +283,15 @@ def _open_ends(
 
     Who was there at that month's beginning may still leave in it, and who has left may come back before its end.
     """
-    *_, newest = (None, *periods[:-1])
-    is_open = newest is not None and not newest.is_over
+    *months, _ = periods
+    is_open = bool(months) and not months[-1].is_over
     if metric.compares_ends:
         return int(is_open and bool(last.denominator or last.numerator))
     taken = _churn_taken(cut, everything) if metric.shape == "lifetime" else None
     if taken is None:
         return 0
     churn = everything[taken[0]][cut].sums
-    waits = is_open and any(part.denominator for (month, _), part in churn.items() if month == newest.start)
+    waits = is_open and any(part.denominator for (month, _), part in churn.items() if month == months[-1].start)
     return int(waits) + sum(part.pending for part in churn.values())
 
 
