@@ -1,0 +1,23 @@
+"""What the audit may cost, on any machine: as a share of the run that it is beside. docs/performance.md has the seconds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: 0.4 to 0.8 were measured. The whole of Great Expectations imported, where a part does, adds some 0.5.
+LIMIT = 0.95
+
+
+@pytest.mark.slow
+def test_the_audit_of_a_small_run_takes_less_cpu_than_the_run(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/audit_cost.py"), "--runs", "3", "--workdir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    found = re.search(r"^median of 3 on \d+ cores: (\d+\.\d+) of the run's CPU$", done.stdout, re.MULTILINE)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) < LIMIT, done.stdout
