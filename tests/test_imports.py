@@ -120,6 +120,24 @@ def test_what_only_reads_a_lake_starts_without_beam(module: str) -> None:
     assert "apache_beam" not in loaded_by(f"import pipelines.{module}")
 
 
+def test_the_audits_process_can_import_beam_beside_its_stand_in_for_pandas() -> None:
+    """Which a lake on an object store asks of it."""
+    code = (
+        "from pipelines.gx_quickly import import_quickly; import_quickly()\n"
+        "from pipelines.without_unused import unused_hidden\n"
+        "import pandas\n"
+        "with unused_hidden():\n"
+        "    import apache_beam.io.filesystems\n"
+        "    try:\n"
+        "        import pandas as hidden\n"
+        "    except ModuleNotFoundError:\n"
+        "        import sys; assert 'pandas' not in sys.modules\n"
+        "import pandas as again\n"
+        "assert again is pandas"
+    )
+    assert {"apache_beam", "pandas"} <= loaded_by(code)
+
+
 def test_what_workers_import_brings_no_great_expectations() -> None:
     steps = ", ".join(f"transforms.{m.stem}" for m in MODULES if m.parts[0] == "transforms" and m.stem != "__init__")
     assert not loaded_by(f"import {steps}") & (GREAT_EXPECTATIONS | STATISTICS)

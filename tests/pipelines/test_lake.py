@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipelines.catalog import connect
+from pipelines.catalog import CatalogFile, connect
 from pipelines.errors import Refused, UsageError
 from pipelines.housekeeping import recover
 from pipelines.lake import Lake, new_run_id
@@ -346,6 +346,29 @@ def test_a_lake_on_an_object_store(bucket: str, all_tables: Any, lake_maker: Any
     assert maker.lake.store.glob(first.folder, "**") == {}
     maker.lake.drop_run(second)
     assert maker.lake.current() == second.run_id and maker.lake.published()
+
+
+def test_a_catalog_on_an_object_store_finds_what_was_written_while_it_was_made(
+    bucket: str, all_tables: Any, lake_maker: Any
+) -> None:
+    pytest.importorskip("fsspec", reason="reading an object store through DuckDB needs fsspec")
+    maker = type(lake_maker)(f"{bucket}/one", all_tables)
+
+    def measure(run_id: str) -> None:
+        names = maker.lake.history.read("run_measures", []).schema.names
+        maker.lake.history.write("run_measures", run_id, [dict.fromkeys(names) | {"run_id": run_id}])
+
+    run = maker.start()
+    with CatalogFile(maker.lake, maker.write_manifest(run, maker.write_parts(run))) as catalog:
+        catalog._described.result()
+        measure(run.run_id)  # as the audit does, for the first time in this lake
+        catalog.write()
+    maker.lake.publish(run)
+    with connect(maker.lake) as con:
+        assert con.sql("select run_id from run_measures").fetchall() == [(run.run_id,)]
+    measure("later")
+    with connect(maker.lake) as con:
+        assert con.sql("select run_id from run_measures order by all").fetchall() == [(run.run_id,), ("later",)]
 
 
 def test_an_object_store_that_cannot_be_written_is_named_at_the_start(
