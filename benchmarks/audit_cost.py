@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         excess.append(cost - _SHARE * without)
         clock.append(costs["run_whole"].wall)
         ratios.append(cost / without)
-        print(f"audit        {cost:7.2f} s of CPU, {excess[-1]:.2f} s beside a tenth of the run's, {ratios[-1]:.2f} of it")
+        print(
+            f"audit        {cost:7.2f} s of CPU, {excess[-1]:.2f} s beside a tenth of the run's, {ratios[-1]:.2f} of it"
+        )
     aims = [(f"{_FIXED_S:.0f} s of CPU beside a tenth of the run's", statistics.median(excess), _FIXED_S)]
     if options.events <= _OF_EVENTS:
         aims.append((f"{_CLOCK_S:.0f} s by the clock with the audit", statistics.median(clock), _CLOCK_S))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import ParcoursError
 from pipelines.history import WHOLE
 from pipelines.lake import Lake
+from schemas.tables import HISTORY_TABLES
 
 _LOG = logging.getLogger("parcours")
 #: Each run settles those before it, so only the newest records can be behind.
 _UNSETTLED = 20
+#: What `stores.write_whole` calls a small file until it is there whole.
+_HALF_WRITTEN = re.compile(r"\.(current\.json|manifest\.json|catalog\.duckdb|[\w-]+\.parquet)-[0-9a-f]{8}")
 
 
 def recover(lake: Lake) -> list[str]:
@@ -89,7 +93,8 @@ def _is_kept(lake: Lake, run_id: str) -> bool:
 
 
 def _half_written(lake: Lake) -> list[str]:
-    """Small files that a process was just writing when it died: see `stores.write_whole`."""
+    """Small files of ours that a process was just writing when it died."""
     folders = [lake.path, *(lake.run(run_id).folder for run_id in lake.run_ids())]
-    folders += [str(folder) for folder in Path(lake.history.folder).glob("*")]
-    return [path for folder in folders for path in lake.store.glob(folder, ".*-????????")]
+    folders += [f"{lake.history.folder}/{name}" for name in HISTORY_TABLES]
+    found = [path for folder in folders for path in lake.store.glob(folder, ".*-????????")]
+    return [path for path in found if _HALF_WRITTEN.fullmatch(Path(path).name)]

@@ -168,3 +168,27 @@ def test_a_folder_that_is_no_run_is_let_alone(lake_maker: Any) -> None:
     with lake_maker.lake.lock("next"):
         assert recover(lake_maker.lake) == []
     assert keep(lake_maker.lake, 1) == [] and strange.exists()
+
+
+def test_what_is_not_ours_is_never_removed(lake_maker: Any) -> None:
+    """A lake may be made in a folder in which somebody works, and `runs` is what others call theirs, too."""
+    lake_maker.publish()
+    root = Path(lake_maker.lake.path)
+    theirs = [
+        root / "runs" / "experiment1" / "model.pt", root / "runs" / "20260101" / "log", root / ".tool-versions",
+        root / ".bash-settings", root / "history" / "theirs" / ".draft-12345678", root / "runs" / ".theirs-12345678",
+    ]  # fmt: skip
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    ours = [root / ".current.json-0123abcd", root / "history" / "runs" / ".20260101T000000Z-1.parquet-0123abcd"]
+    for path in ours:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    lake_maker.start()  # which dies
+    with lake_maker.lake.lock("the next"):
+        [gone] = recover(lake_maker.lake)
+        keep(lake_maker.lake, 1)
+    assert gone not in lake_maker.lake.run_ids()
+    assert not [path for path in ours if path.exists()]
+    assert [path.read_text() for path in theirs] == ["theirs"] * len(theirs)

@@ -54,6 +54,14 @@ def test_a_run_that_died_or_never_was_is_not_published(lake_maker: Any, tmp_path
     assert not (tmp_path / "nowhere").exists(), "a wrong path makes no lake"
 
 
+def test_a_run_that_never_was_changes_nothing(lake_maker: Any) -> None:
+    lake_maker.publish()
+    dead = lake_maker.start()
+    with pytest.raises(UsageError, match="has no whole run nobody"):
+        publish(lake_maker.lake, "nobody")
+    assert Path(dead.folder).exists(), "what is left over, the next writer removes, and not a mistyped name"
+
+
 def test_the_commands_tell_and_list(lake_maker: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lake_maker.publish()
     run = whole(lake_maker, "refused")
