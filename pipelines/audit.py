@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +62,13 @@ class Auditor:
             raise UsageError(
                 "Great Expectations, which audits every run, is not installed.", "pip install great-expectations"
             )
-        self._words = tempfile.TemporaryFile()  # closed in __exit__
+        try:
+            self._words = tempfile.TemporaryFile()  # closed in __exit__
+        except OSError as error:
+            raise UsageError(
+                f"There is no folder for temporary files: {error.strerror or error}.",
+                "Set TMPDIR to a folder that you may write to, on a disk with room.",
+            ) from None
         path = str(Path(__file__).resolve().parent.parent)
         self._process = subprocess.Popen(
             # -P: a folder of the user's that is named as one of our packages is not ours.
@@ -88,8 +96,8 @@ class Auditor:
         """True if the process is there no more."""
         return self._process is None or self._process.poll() is not None
 
-    def audit(self, lake: str, run_id: str, beam_args: Sequence[str] = ()) -> Audit:
-        """Holds the staged tables of a run, whose manifest is written, against all suites.
+    def audit(self, lake: str, run_id: str, beam_args: Sequence[str] = (), minutes: float = 60) -> Audit:
+        """Holds the staged tables of a run, whose manifest is written, against all suites, in `minutes` at most.
 
         Raises UsageError where a suite of the user's cannot be read, and Refused where the audit did not come to its
         end: what was not audited is not published.
@@ -97,17 +105,30 @@ class Auditor:
         if self._process is None or self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("The audit has not begun: use `with Auditor() as auditor`.")
         request = {"lake": lake, "run_id": run_id, "beam_args": list(beam_args)}
+        over_time = threading.Event()
+        watch = threading.Timer(minutes * 60, self._give_up, (over_time,))
+        watch.start()
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
+        finally:
+            watch.cancel()
+        if over_time.is_set():
+            raise Refused(
+                f"The audit of run {run_id} gave no answer in {minutes:g} minutes, so nothing is published.",
+                "If the lake is that large, give it longer: time_limit_minutes in the settings' [audit]. Else look for a "
+                "rule of your own that compares all rows with all.",
+            )
         if not answer.endswith("\n"):
             raise Refused(
                 f"The audit of run {run_id} ended without a result, so nothing is published: {self._last_words()}.",
-                "Great Expectations belongs to the installation: pip install great-expectations. If it is there, run the "
-                "command again.",
+                "See what ends processes here: most often there is too little memory. Then run the command again."
+                if self._was_killed()
+                else "Great Expectations belongs to the installation: pip install great-expectations. If it is there, run "
+                "the command again.",
             )
         given = json.loads(answer)
         if given.get("run_id") != run_id:
@@ -121,6 +142,14 @@ class Auditor:
         measures = (row | {"as_of": datetime.fromisoformat(row["as_of"])} for row in given["measures"])
         return Audit(tuple(given["results"]), tuple(measures))
 
+    def _give_up(self, over_time: threading.Event) -> None:
+        over_time.set()
+        if self._process is not None:
+            self._process.kill()
+
+    def _was_killed(self) -> bool:
+        return self._process is not None and (self._process.poll() or 0) < 0
+
     def _last_words(self) -> str:
         if self._process is None or self._words is None:
             return "it was not started"
@@ -128,6 +157,8 @@ class Auditor:
             status = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "it does not answer any more"
+        if self._was_killed():
+            return f"its process was ended by signal {-status} ({signal.Signals(-status).name})"
         self._words.seek(0)
         lines = [line.strip() for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].rstrip(".") if lines else f"its process ended with status {status}"

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import dataclasses
 import difflib
+import errno
 import gc
 import logging
 import os
@@ -23,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from pipelines.errors import ParcoursError, Refused, UsageError
+from pipelines.interrupts import stoppable
 from pipelines.without_unused import hide_unused
 
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
@@ -50,7 +52,6 @@ def status_of(args: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; what went wrong, and the mend, go to standard error."""
     try:
         status = parcours.main(args, prog_name="parcours", standalone_mode=False)
-        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except ParcoursError as error:
         click.echo(f"parcours: error: {error.message}", err=True)
@@ -63,12 +64,42 @@ def status_of(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("parcours: interrupted", err=True)
         return 130
-    except BrokenPipeError:
+    except _ReaderLeft:
         return _reader_left()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # of the lake's disk it is told elsewhere
+            return _fault()
+        click.echo("parcours: error: There is no space left where standard output or a temporary file goes.", err=True)
+        click.echo("mend: Make room there. A run that was published is published: see parcours runs.", err=True)
+        return UsageError.exit_status
     except Exception:
-        traceback.print_exc()
-        click.echo("parcours: this is a fault of Parcours: please report it with the lines above.", err=True)
-        return 70
+        return _fault()
+
+
+class _ReaderLeft(Exception):
+    """A broken pipe, out of which click would make an exit status of 1: refused."""
+
+
+class _Commands(click.Group):
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **options)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+            return done
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
+
+
+def _fault() -> int:
+    traceback.print_exc()
+    click.echo("parcours: this is a fault of Parcours: please report it with the lines above.", err=True)
+    return 70
 
 
 def _reader_left() -> int:
@@ -133,7 +164,7 @@ def _reads_events(command: _T) -> _T:
 _PASSES_ON = {"ignore_unknown_options": True}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--version",
     is_flag=True,
@@ -206,7 +237,7 @@ def run(
 
     # Started before Beam is imported: its own imports are over when the pipeline has work for two cores. Suites of the
     # user's are looked at first.
-    with _stoppable(), contextlib.nullcontext() if loaded.expectations else Auditor() as auditor:
+    with stoppable(), contextlib.nullcontext() if loaded.expectations else Auditor() as auditor:
         with _quiet_imports():
             from pipelines import run as pipeline
         from pipelines.progress import Progress
@@ -259,7 +290,7 @@ def check(
     from pipelines.progress import Progress
     from pipelines.summary import render_check
 
-    with _stoppable():
+    with stoppable():
         result = pipeline.check(
             inputs=list(inputs),
             settings=loaded,
@@ -296,11 +327,8 @@ def query(lake: str, sql: str, form: Any, output: str | None, run_id: str | None
     """
     from pipelines.query import query as ask
 
-    try:
-        with _quiet_imports():  # a lake on an object store is read through Beam
-            ask(lake, sys.stdin.read() if sql == "-" else sql, form, output, run_id)
-    except BrokenPipeError:  # click would make it an exit status of 1: refused
-        return _reader_left()
+    with _quiet_imports():  # a lake on an object store is read through Beam
+        ask(lake, sys.stdin.read() if sql == "-" else sql, form, output, run_id)
     return 0
 
 
@@ -372,21 +400,18 @@ def funnel(
     """
     from pipelines.query import target_of, write_rows
 
-    try:
-        with _quiet_imports():  # a lake on an object store is read through Beam
-            from pipelines.funnel import Asked, ask_funnel
-            from pipelines.funnel_text import as_text
+    with _quiet_imports():  # a lake on an object store is read through Beam
+        from pipelines.funnel import Asked, ask_funnel
+        from pipelines.funnel_text import as_text
 
-            days = [None if day is None else day.date() for day in (since, until)]
-            asked = Asked(steps, window, step_windows, by, counted, *days)
-            answer = ask_funnel(lake, asked, run_id, top or (10 if form == "table" else 100))
-        if form == "table":
-            with target_of(output) as target:
-                target.write("".join(f"{line}\n" for line in as_text(answer)).encode())
-        else:
-            write_rows(answer.rows, form, output)
-    except BrokenPipeError:  # click would make it an exit status of 1: refused
-        return _reader_left()
+        days = [None if day is None else day.date() for day in (since, until)]
+        asked = Asked(steps, window, step_windows, by, counted, *days)
+        answer = ask_funnel(lake, asked, run_id, top or (10 if form == "table" else 100))
+    if form == "table":
+        with target_of(output) as target:
+            target.write("".join(f"{line}\n" for line in as_text(answer)).encode())
+    else:
+        write_rows(answer.rows, form, output)
     return 0
 
 
@@ -449,13 +474,10 @@ def explain(
     from pipelines.explain_text import as_json, as_text
 
     width = max(60, min(110, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 110
-    try:
-        with _quiet_imports(), explained(lake, customer, limit) as explanation:
-            lines = as_json(explanation) if form == "json" else as_text(explanation, width)
-            sys.stdout.writelines(f"{line}\n" for line in lines)
-            sys.stdout.flush()
-    except BrokenPipeError:  # click would make it an exit status of 1: refused
-        return _reader_left()
+    with _quiet_imports(), explained(lake, customer, limit) as explanation:
+        lines = as_json(explanation) if form == "json" else as_text(explanation, width)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
     return 0
 
 
@@ -465,18 +487,15 @@ def _explain_metric(
     name, is_there, value = (segment or "").partition("=")
     if segment is not None and not (name and is_there):
         raise click.UsageError(f"--segment {segment} is not NAME=VALUE, such as plan=pro.")
-    try:
-        with _quiet_imports():  # a lake on an object store is read through Beam
-            from pipelines.explain_metric import Asked, explain_metric
-            from pipelines.explain_metric_text import as_json, as_text
+    with _quiet_imports():  # a lake on an object store is read through Beam
+        from pipelines.explain_metric import Asked, explain_metric
+        from pipelines.explain_metric_text import as_json, as_text
 
-            asked = Asked(metric, period, customer, name or None, value if segment is not None else None)
-            explanation = explain_metric(lake, asked)
-        lines = [as_json(explanation)] if form == "json" else as_text(explanation, limit)
-        sys.stdout.writelines(f"{line}\n" for line in lines)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _reader_left()
+        asked = Asked(metric, period, customer, name or None, value if segment is not None else None)
+        explanation = explain_metric(lake, asked)
+    lines = [as_json(explanation)] if form == "json" else as_text(explanation, limit)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
     return 0
 
 
@@ -496,7 +515,7 @@ def publish(lake: str, run_id: str, reason: str | None) -> int:
     with _quiet_imports():
         from pipelines.publish import publish as make_current
 
-        with _stoppable():
+        with stoppable():
             row = make_current(lake, run_id, reason)
     failures = row["audit_failures"]
     told = " It was not audited." if failures is None else ""
@@ -530,20 +549,17 @@ def runs(lake: str, every: bool, form: str, run_id: str | None) -> int:
     from pipelines import run_list
     from pipelines.lake import Lake
 
-    try:
-        with _quiet_imports():  # a lake on an object store is read through Beam
-            opened = Lake(lake)
-            if run_id is not None:
-                lines: Iterable[str] = (
-                    run_list.one(opened, run_id) if form == "text" else [run_list.one_as_json(opened, run_id)]
-                )
-            else:
-                rows = run_list.runs(opened)
-                lines = run_list.as_text(rows, every) if form == "text" else [run_list.as_json(rows)]
-            sys.stdout.writelines(f"{line}\n" for line in lines)
-            sys.stdout.flush()
-    except BrokenPipeError:  # click would make it an exit status of 1: refused
-        return _reader_left()
+    with _quiet_imports():  # a lake on an object store is read through Beam
+        opened = Lake(lake)
+        if run_id is not None:
+            lines: Iterable[str] = (
+                run_list.one(opened, run_id) if form == "text" else [run_list.one_as_json(opened, run_id)]
+            )
+        else:
+            rows = run_list.runs(opened)
+            lines = run_list.as_text(rows, every) if form == "text" else [run_list.as_json(rows)]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
     return 0
 
 
@@ -678,7 +694,7 @@ def demo(lake: str) -> Any:
     with _quiet_imports():
         from pipelines import demo as story
 
-    with _stoppable():
+    with stoppable():
         return story.main(lake)
 
 
@@ -700,34 +716,6 @@ def _quiet_imports() -> Iterator[None]:
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
     )
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM end a run as an interrupt, which leaves the lake as it was.
-
-    Beam makes an error of the step out of an interrupt within one; and SIGTERM would leave the run's folder behind.
-    """
-    caught: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        caught.append(number)
-        logging.disable(logging.CRITICAL)  # Beam would log where it was stopped, as an error
-        raise KeyboardInterrupt
-
-    # What is ignored, as in the background of some shells, stays ignored.
-    listened = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in listened}
-    try:
-        yield
-    except BaseException:
-        if caught:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        logging.disable(logging.NOTSET)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _beam_args(runner: str, given: Sequence[str]) -> list[str]:

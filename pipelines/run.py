@@ -128,7 +128,7 @@ def run(
             manifest = _stage(target, attempt, plan, settings, beam_args, started, progress)
             facts = _known_when_staged(manifest, time.monotonic() - clock)
             with CatalogFile(target, manifest) as catalog:
-                audit, refused = _audit(audits, target, run_id, beam_args)
+                audit, refused = _audit(audits, target, run_id, beam_args, settings.audit.time_limit_minutes)
                 if refused:
                     run_states.refuse(target, run_id, refused, audit, facts)
                     with suppress(ParcoursError, OSError):  # tables that cannot be read, or no room: refused they are
@@ -235,10 +235,12 @@ def _stage(
     )
 
 
-def _audit(auditor: Auditor, lake: Lake, run_id: str, beam_args: Sequence[str]) -> tuple[Audit, ParcoursError | None]:
+def _audit(
+    auditor: Auditor, lake: Lake, run_id: str, beam_args: Sequence[str], minutes: float
+) -> tuple[Audit, ParcoursError | None]:
     """The run's audit, kept in the history, and the refusal if it may not be published."""
     try:
-        audit = auditor.audit(lake.path, run_id, beam_args)
+        audit = auditor.audit(lake.path, run_id, beam_args, minutes)
     except ParcoursError as error:  # no audit, no publication; but the tables are whole, and kept for a look
         return Audit(), error
     lake.history.write("audit_results", run_id, audit.results)

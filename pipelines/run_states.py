@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.audit import Audit
 from pipelines.errors import ParcoursError
+from pipelines.interrupts import was_interrupted
 from pipelines.lake import Lake, Run
 
 _LOG = logging.getLogger("parcours")
@@ -58,7 +59,7 @@ def fail(lake: Lake, run: Run, error: BaseException) -> None:
     message = str(error).partition("\n")[0] or type(error).__name__
     if isinstance(error, ParcoursError):
         message = error.message
-    elif isinstance(error, KeyboardInterrupt):
+    elif isinstance(error, KeyboardInterrupt) or was_interrupted():
         message = "It was interrupted."
     with suppress(Exception):  # the user is told in any case
         lake.history.record(run.run_id, status="failed", message=message)

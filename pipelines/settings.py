@@ -260,6 +260,9 @@ class AuditLimits(BaseModel):
     freshness_warn_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=3.0, description="A source whose newest event is so many days older than usual is warned of."
     )
+    time_limit_minutes: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = Field(
+        default=60.0, description="An audit that takes longer is given up, and nothing is published."
+    )
 
 
 class ChangedHours(BaseModel):

@@ -1324,14 +1324,14 @@ def a_suite_that_changes_during_the_run(folder: Path) -> type[Auditor]:
     return type("WithOtherSuites", (_Elsewhere,), {"folder": folder})
 
 
-@broken_process(1, "ended without a result, so nothing is published: its process ended with status -9")
+@broken_process(1, "ended without a result, so nothing is published: its process was ended by signal 9 (SIGKILL)")
 def an_audit_that_is_killed(folder: Path) -> type[Auditor]:
     """The audit's process is killed in the middle of its work, as for want of memory."""
     query = "select customer_key from {batch} where (select sum(sin(range)) from range(1000000000000)) > 2"
     write_suite(folder, RULE | {"type": _QUERY, "kwargs": {"unexpected_rows_query": query}})
 
     class Killed(Auditor):
-        def audit(self, lake: str, run_id: str, beam_args: Sequence[str] = ()) -> Audit:
+        def audit(self, lake: str, run_id: str, beam_args: Sequence[str] = (), minutes: float = 60) -> Audit:
             published = Lake(lake).current()
             assert self._process is not None and published is not None
             super().audit(lake, published)  # it answers, so it is at work
@@ -1343,6 +1343,19 @@ def an_audit_that_is_killed(folder: Path) -> type[Auditor]:
                 timer.cancel()
 
     return Killed
+
+
+@broken_process(1, "gave no answer in 0.02 minutes, so nothing is published")
+def an_audit_that_hangs(folder: Path) -> type[Auditor]:
+    """The audit's process stands still, as on a disk that does not answer."""
+
+    class Hangs(Auditor):
+        def audit(self, lake: str, run_id: str, beam_args: Sequence[str] = (), minutes: float = 60) -> Audit:
+            assert self._process is not None
+            os.kill(self._process.pid, signal.SIGSTOP)
+            return super().audit(lake, run_id, beam_args, 0.02)
+
+    return Hangs
 
 
 def copy_installation(folder: Path) -> None:

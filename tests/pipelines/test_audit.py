@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import audit
 from pipelines.audit import Audit, Auditor, refusal, told
-from pipelines.errors import Refused
+from pipelines.errors import Refused, UsageError
 
 
 def result(**news: Any) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_an_error_is_told_as_one() -> None:
         ("import no_such_package", "No module named 'no_such_package'"),
         ("import sys; sys.stdin.readline(); sys.exit(3)", "its process ended with status 3"),
         ("import sys; sys.stdin.readline(); print('half', end='')", "its process ended with status 0"),
-        ("import os; os.kill(os.getpid(), 9)", "its process ended with status -9"),
+        ("import os; os.kill(os.getpid(), 9)", "its process was ended by signal 9 (SIGKILL)"),
     ],
 )
 def test_no_answer_is_a_refusal(monkeypatch: pytest.MonkeyPatch, start: str, says: str) -> None:
@@ -69,6 +69,22 @@ def test_no_answer_is_a_refusal(monkeypatch: pytest.MonkeyPatch, start: str, say
     with Auditor() as auditor, pytest.raises(Refused, match="nothing is published") as refused:
         auditor.audit("/lake", "r1")
     assert says in refused.value.message
+
+
+def test_an_audit_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_START", "import time; time.sleep(600) #{path!r}")
+    with Auditor() as auditor, pytest.raises(Refused, match=r"gave no answer in 0\.01 minutes.*nothing is published"):
+        auditor.audit("/lake", "r1", minutes=0.01)
+    assert auditor.has_ended
+
+
+def test_without_a_folder_for_temporary_files_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(audit.tempfile, "TemporaryFile", nowhere)
+    with pytest.raises(UsageError, match="There is no folder for temporary files"), Auditor():
+        pass
 
 
 def test_a_folder_of_the_users_is_not_taken_for_our_package(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import click
 import pytest
 
 from pipelines.audit import Audit
-from pipelines.cli import _beam_args, _stoppable, parcours, status_of
+from pipelines.cli import _beam_args, parcours, status_of
 from pipelines.errors import InputError, Refused, UsageError
+from pipelines.interrupts import stoppable, was_interrupted
+from pipelines.lake import Lake
 from pipelines.progress import Progress
 from pipelines.summary import render, render_check
 from schemas.dictionary import load_friction
@@ -175,13 +178,15 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_a_run_that_is_stopped_is_interrupted_whatever_beam_makes_of_it(number: int) -> None:
     usual = signal.signal(number, signal.default_int_handler)  # the background of a shell ignores an interrupt
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), _stoppable():
+    with pytest.raises(KeyboardInterrupt), stoppable():
         try:
             os.kill(os.getpid(), number)
         except KeyboardInterrupt as error:
+            assert was_interrupted()
             raise RuntimeError("KeyboardInterrupt [while running 'Validate']") from error
+    assert not was_interrupted()
     assert signal.getsignal(number) == before
-    with pytest.raises(RuntimeError), _stoppable():
+    with pytest.raises(RuntimeError), stoppable():
         raise RuntimeError("a fault of ours stays one")
     signal.signal(number, usual)
 
@@ -205,6 +210,40 @@ def test_usage_errors_are_2_and_say_what_is_wrong(args: list[str], says: str) ->
     done = type_in(*args)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "says"),
+    [
+        ("| true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("> /dev/full", 2, "no space left where standard output"),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_a_run_is_published_whatever_becomes_of_its_streams(
+    tmp_path: Path, streams: str, status: int, says: str
+) -> None:
+    """1 would say that the audit refused it."""
+    event = {
+        "event_id": "e", "event_type": "site_visit", "occurred_at": "2026-03-01T00:00:00Z", "customer_id": "c",
+        "page_url": "https://shop.example/",
+    }  # fmt: skip
+    (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    args = ["run", "--input", "events.jsonl", "--output", "lake", "--as-of", "2026-04-01T00:00:00Z", "--quiet"]
+    line = f"{shlex.join([*COMMAND, *args])} {streams}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status, done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert Lake(str(tmp_path / "lake")).current()
+
+
+def test_help_that_nobody_reads_is_no_refusal() -> None:
+    line = f"{shlex.join([*COMMAND, '--help'])} | true; exit ${{PIPESTATUS[0]}}"
+    assert subprocess.run(["bash", "-c", f"sleep 0.1; {line}"], env=ENVIRONMENT, timeout=60).returncode in (0, 141)
 
 
 def test_a_terminal_without_utf_8_is_no_crash() -> None:
