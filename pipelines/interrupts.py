@@ -15,6 +15,12 @@ def was_interrupted() -> bool:
     return bool(_CAUGHT)
 
 
+def heed() -> None:
+    """Raises KeyboardInterrupt if one came in and got lost, in a finalizer or a callback, from which no error comes out."""
+    if was_interrupted():
+        raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """SIGINT and SIGTERM raise KeyboardInterrupt from here, which leaves the lake as it was.

@@ -17,7 +17,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines import journeys, run_states
+from pipelines import interrupts, journeys, run_states
 from pipelines.audit import Audit, Auditor, refusal
 from pipelines.beam_quickly import BeamOptions, seldom_looking_for_garbage, spare_beam
 from pipelines.catalog import CatalogFile
@@ -135,6 +135,7 @@ def run(
                         catalog.write()
                 else:
                     catalog.write()
+            interrupts.heed()
             if not refused:
                 run_states.accept(target, run_id, audit, facts, waits=not publish)
                 if publish:
