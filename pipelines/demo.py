@@ -62,7 +62,7 @@ QUESTIONS = (
         ) as c using (customer_key, campaign_id)
         where r.event_type = 'offer_redeemed'
         group by r.campaign_id
-        order by redemptions desc
+        order by redemptions desc, campaign_id
         limit 8
         """,
     ),

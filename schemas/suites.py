@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.contracts import Contracts, load_contracts
-from schemas.tables import HISTORY_TABLES, Table, sql_type, tables
+from schemas.tables import HISTORY_TABLES, REAL, Column, Table, sql_type, tables
 
 #: The checksums of the shipped files, as `sha256sum` writes them.
 _SUMS = "SHA256SUMS"
@@ -77,7 +77,7 @@ def _generate(table: Table, contracts: Contracts) -> Iterator[dict[str, Any]]:
         yield _key_is_unique(table)
     if any(column.values for column in table.columns):
         yield _values_are_known_ones(table)
-    if any(column.minimum is not None for column in table.columns):
+    if any(column.minimum is not None or _is_checked_for_finite(table, column) for column in table.columns):
         yield _numbers_reach_their_minimum(table)
     if table.name == "touchpoints":
         yield _fields_of_each_type_are_set(contracts)
@@ -159,11 +159,26 @@ def _values_are_known_ones(table: Table) -> dict[str, Any]:
 
 def _numbers_reach_their_minimum(table: Table) -> dict[str, Any]:
     limited = {column.name: column.minimum for column in table.columns if column.minimum is not None}
-    query = _wrong_values(table, {name: f"{_quote(name)} < {least}" for name, least in limited.items()})
-    says = _listed(f"{name} is at least {least}" for name, least in limited.items())
+    finite = [column.name for column in table.columns if _is_checked_for_finite(table, column)]
+    wrong = {name: f"{_quote(name)} < {least}" for name, least in limited.items()}
+    for name in finite:
+        wrong[name] = (
+            f"{wrong[name]} or not isfinite({_quote(name)})" if name in wrong else f"not isfinite({_quote(name)})"
+        )
+    says = [f"{name} is at least {least}" for name, least in limited.items()]
+    if finite:
+        says.append(f"{_listed(finite)} {'are' if len(finite) > 1 else 'is'} neither infinite nor NaN")
     return _generated(
-        "numbers_reach_their_minimum", _ROWS, {"unexpected_rows_query": query}, f"Where it is there, {says}."
+        "numbers_reach_their_minimum",
+        _ROWS,
+        {"unexpected_rows_query": _wrong_values(table, wrong)},
+        f"Where it is there, {_listed(says)}.",
     )
+
+
+def _is_checked_for_finite(table: Table, column: Column) -> bool:
+    """Of touchpoints the contracts let nothing else in."""
+    return column.type == REAL and table.name not in _LARGE
 
 
 def _fields_of_each_type_are_set(contracts: Contracts) -> dict[str, Any]:

@@ -994,6 +994,45 @@ def a_revenue_metric_changed(staged: StagedTables) -> None:
 # ---- identity, quarantine, sums
 
 
+@refused_tables("identity_breaks: keys_follow_their_rules", "identity_breaks: identity_map_is_that_of_the_touchpoints")
+def a_customer_id_under_the_key_of_another(staged: StagedTables) -> None:
+    """Two customers are one: a touchpoint of one customer_key carries the customer_id of another one."""
+    one = staged.first("touchpoints", lambda row: row["customer_id"] is not None)
+    other = staged.first("touchpoints", lambda row: row["customer_id"] not in (None, one["customer_id"]))
+    one["customer_id"] = other["customer_id"]
+
+
+@refused_tables("identity_breaks: identity_map_is_that_of_the_touchpoints")
+def an_identifier_given_to_another_customer(staged: StagedTables) -> None:
+    """A device in identity_map is another customer's."""
+    row = staged.first("identity_map", lambda row: row["identifier_kind"] == "anonymous_id")
+    row["customer_key"] = staged.first("customers", lambda c: c["customer_key"] != row["customer_key"])["customer_key"]
+
+
+@refused_tables("friction_breaks: points_stand_where_their_events_do")
+def a_friction_point_of_events_that_are_not_there(staged: StagedTables) -> None:
+    """A friction point lists an event that no touchpoint is."""
+    staged.rows("friction_points")[0]["event_ids"] = ["nothing"]
+
+
+@refused_tables("customer_breaks: customers_agree_with_their_rows")
+def a_journey_with_a_session_too_many(staged: StagedTables) -> None:
+    """A journey counts a session that has no touchpoint in it."""
+    staged.rows("journeys")[0]["sessions"] += 1
+
+
+@refused_tables("path_breaks: stages_are_left_or_open")
+def time_in_a_stage_that_nobody_spent(staged: StagedTables) -> None:
+    """stage_durations tells a tenth more days than journey_stages."""
+    staged.rows("stage_durations")[0]["customer_days"] *= 1.1
+
+
+@refused_tables("service_loyalty: numbers_reach_their_minimum")
+def an_infinite_number(staged: StagedTables) -> None:
+    """The mean of a metric of loyalty is infinite."""
+    staged.rows("service_loyalty")[0]["difference"] = float("inf")
+
+
 @refused_tables("identity_map: validity_ends_after_it_begins")
 def a_validity_turned_round(staged: StagedTables) -> None:
     """An identifier is last seen before it is first seen."""

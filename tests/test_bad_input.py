@@ -573,9 +573,9 @@ def a_csv_with_line_ends_in_quotes(folder: Path) -> list[str]:
     return given(folder, "events.csv", rows)
 
 
-@accepted(0, json_malformed=3)
-def nothing_but_bad_lines(folder: Path) -> list[str]:
-    return given(folder, "events.jsonl", "no\njson\nhere\n")
+@accepted(1, json_malformed=3)
+def bad_lines_before_a_good_one(folder: Path) -> list[str]:
+    return given(folder, "events.jsonl", b"no\njson\nhere\n" + lines(VISIT))
 
 
 @accepted(1, json_malformed=1)
@@ -657,6 +657,22 @@ def test_bad_records_are_quarantined_and_the_rest_is_published(name: str, begun:
     assert counts(folder / "lake")["records_in"] == case.touchpoints + tables["quarantine"].num_rows
     if case.megabytes:
         assert done.megabytes < case.megabytes
+
+
+@pytest.mark.parametrize(
+    ("data", "as_of"),
+    [(b"no\njson\nhere\n", AS_OF), (None, "2016-01-01T00:00:00Z")],
+    ids=["only bad lines", "as-of too early"],
+)
+def test_a_run_without_a_touchpoint_is_refused_and_kept_for_a_look(
+    tmp_path: Path, earlier: Path, data: bytes | None, as_of: str
+) -> None:
+    lake = shutil.copytree(earlier, tmp_path / "lake")
+    args = given(tmp_path, "events.jsonl", lines(VISIT) if data is None else data)
+    done = fork_command(["run", *args, "--output", str(lake), "--as-of", as_of, "--quiet"], tmp_path)
+    assert done.status == 1 and "touchpoints: there_is_a_touchpoint" in done.err and ": NOT published" in done.out
+    assert (lake / "current.json").read_bytes() == (earlier / "current.json").read_bytes()
+    assert len(os.listdir(lake / "runs")) == len(os.listdir(earlier / "runs")) + 1
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.in_check])

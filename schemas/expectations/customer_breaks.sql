@@ -47,6 +47,17 @@ of_touchpoints as (
     from touchpoints
     group by customer_key
 ),
+-- Each session counts once in each journey that it has a touchpoint in, and at least once in each stage.
+visits as (
+    select customer_key, sum(journey_no) as journey_digest
+    from (select distinct customer_key, session_id, journey_no from touchpoints where session_id is not null)
+    group by customer_key
+),
+stage_visits as (
+    select customer_key, count(*) as n
+    from (select distinct customer_key, session_id, stage from touchpoints where session_id is not null and stage is not null)
+    group by customer_key
+),
 of_sessions as (select customer_key, count(*) as n from sessions group by customer_key),
 of_journeys as (
     select
@@ -54,6 +65,7 @@ of_journeys as (
         count(*) as n,
         min(started_at) as first_at,
         sum(journey_no * touchpoints) as journey_digest,
+        sum(journey_no * sessions) as session_digest,
         coalesce(sum(hash(journey_no, outcome, ended_at) % 1000003) filter (where outcome is not null), 0) as outcome_digest
     from journeys
     group by customer_key
@@ -62,7 +74,8 @@ of_stages as (
     select
         customer_key,
         any_value(stage) filter (where is_open) as current_stage,
-        sum(touchpoints * (hash(stage) % 1000003)) as stage_digest
+        sum(touchpoints * (hash(stage) % 1000003)) as stage_digest,
+        sum(sessions) as sessions
     from journey_stages
     group by customer_key
 ),
@@ -154,6 +167,10 @@ together as (
         j.journey_digest as digest_of_journeys,
         t.stage_digest as stages_of_touchpoints,
         coalesce(g.stage_digest, 0) as stages_of_runs,
+        coalesce(j.session_digest, 0) as sessions_of_journeys,
+        coalesce(v.journey_digest, 0) as sessions_of_touchpoints,
+        coalesce(g.sessions, 0) as sessions_of_stages,
+        coalesce(w.n, 0) as sessions_in_stages,
         c.is_known,
         t.all_known,
         t.any_known,
@@ -165,6 +182,8 @@ together as (
     left join of_touchpoints as t on c.customer_key = t.customer_key
     left join of_deeds as d on c.customer_key = d.customer_key
     left join of_sessions as s on c.customer_key = s.customer_key
+    left join visits as v on c.customer_key = v.customer_key
+    left join stage_visits as w on c.customer_key = w.customer_key
     left join of_journeys as j on c.customer_key = j.customer_key
     left join of_stages as g on c.customer_key = g.customer_key
     left join of_tickets as k on c.customer_key = k.customer_key
@@ -251,6 +270,18 @@ union all
 select 'touchpoints_are_in_their_stages', customer_key, 'touchpoints say ' || stages_of_touchpoints, 'stages say ' || stages_of_runs
 from together
 where stages_of_touchpoints is distinct from stages_of_runs
+union all
+select
+    'sessions_are_in_their_journeys', customer_key, 'touchpoints say ' || sessions_of_touchpoints,
+    'journeys say ' || sessions_of_journeys
+from together
+where sessions_of_touchpoints <> sessions_of_journeys
+union all
+select
+    'sessions_are_in_their_journeys', customer_key, 'at least ' || sessions_in_stages || ' in stages',
+    'stages say ' || sessions_of_stages
+from together
+where sessions_of_stages < sessions_in_stages
 union all
 -- and of each outcome, with its journey and its moment
 select 'outcomes_are_in_their_journeys', customer_key, 'touchpoints say ' || outcomes_of_touchpoints, 'journeys say ' || outcomes_of_journeys

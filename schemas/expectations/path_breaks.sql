@@ -1,5 +1,5 @@
 -- Paths, credit and times in stages that are not the sums of what they are made of. Input: journey_paths, channel_credit,
--- stage_durations, journeys, journey_stages, sessions, customers.
+-- stage_durations, journeys, journey_stages, sessions, customers; this_run.
 -- Grain: one sum in disagreement; rule, what is summed, found, expected.
 with conversions as (
     select customer_key, revenue_by_currency from journeys where outcome in ('order', 'subscription_started')
@@ -42,13 +42,20 @@ credit as (
 credit_revenue as (select model, currency, sum(revenue) as amount from channel_credit group by model, currency),
 expected_credit as (select m.model, r.currency, r.amount from models as m cross join revenue as r),
 runs as (
-    select stage, count(*) as entries, count(*) filter (is_open) as open_now, coalesce(sum(duration_s), 0) as left_s
+    select
+        stage,
+        count(*) as entries,
+        count(*) filter (is_open) as open_now,
+        coalesce(sum(duration_s), 0) as left_s,
+        sum(coalesce(duration_s, (epoch_us(r.as_of) - epoch_us(entered_at)) // 1000000)) as spent_s,
+        max(coalesce(duration_s, (epoch_us(r.as_of) - epoch_us(entered_at)) // 1000000)) as longest_s
     from journey_stages
+    cross join this_run as r
     group by stage
 ),
 durations as (
     select segment, stage, sum(entries) as entries, sum(open_now) as open_now, sum(exits) as n_left,
-        coalesce(sum(mean_left_s * exits), 0) as left_s
+        coalesce(sum(mean_left_s * exits), 0) as left_s, sum(customer_days) * 86400 as spent_s, max(p90_s) as longest_p90_s
     from stage_durations
     group by segment, stage
 ),
@@ -93,6 +100,17 @@ checks as (
     union all
     select 'stages_are_left_or_open', 'seconds of those who left ' || d.stage || ' by ' || d.segment,
         round(d.left_s)::bigint::varchar, r.left_s::bigint::varchar
+    from durations as d
+    join runs as r on d.stage = r.stage
+    union all
+    select 'stages_are_left_or_open', 'seconds spent in ' || d.stage || ' by ' || d.segment,
+        round(d.spent_s)::bigint::varchar, r.spent_s::bigint::varchar
+    from durations as d
+    join runs as r on d.stage = r.stage
+    union all
+    -- where there are many, p90_s is told from buckets half a per cent wide
+    select 'stages_are_left_or_open', 'nine of ten have left ' || d.stage || ' by ' || d.segment || ' by the longest stay',
+        greatest(d.longest_p90_s / 1.01, r.longest_s)::bigint::varchar, r.longest_s::bigint::varchar
     from durations as d
     join runs as r on d.stage = r.stage
     union all

@@ -79,7 +79,9 @@ def test_shipped_rules_of_tables_wait_for_nothing() -> None:
 @pytest.mark.timeout(300)
 def test_what_the_shipped_suites_ask_is_parsed_ahead(tmp_path: Path) -> None:
     event = {"event_id": "e1", "event_type": "purchase", "occurred_at": "2026-01-05T10:00:00Z", "customer_id": "c"}
-    (tmp_path / "events.jsonl").write_text(json.dumps(event | {"amount": 5, "currency": "EUR"}) + "\n")
+    (tmp_path / "events.jsonl").write_text(
+        json.dumps(event | {"amount": 5, "currency": "EUR", "order_id": "o-1"}) + "\n"
+    )
     run([str(tmp_path / "events.jsonl")], str(tmp_path / "lake"), load_settings(as_of="2026-02-01T00:00:00Z"))
     command = [sys.executable, "-c", _PARSED, str(tmp_path / "lake")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

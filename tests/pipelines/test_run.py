@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipelines import run as run_module
@@ -13,6 +15,7 @@ from pipelines.errors import InputError, Refused
 from pipelines.lake import Lake
 from pipelines.run import run
 from pipelines.settings import load_settings
+from transforms import identities
 
 EVENTS = Path(__file__).parent.parent.parent / "fixtures" / "company" / "events.jsonl"
 
@@ -79,3 +82,20 @@ def test_a_users_rule_on_a_table_may_read_the_measures(tmp_path: Path) -> None:
     query = "select customer_key from {batch} where exists (from touchpoint_order) and exists (from metric_breaks)"
     settings = own_suite(tmp_path, type="unexpected_rows_expectation", kwargs={"unexpected_rows_query": query})
     assert run([str(EVENTS)], str(tmp_path / "lake"), load_settings(str(settings))).published
+
+
+def test_customers_that_a_fault_in_identity_merges_are_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All tables agree with each other on the merged customers; only what identity means says that they are several."""
+    right = identities.customer_key
+
+    def two_letters(customer_ids: pa.Array) -> pa.Array:
+        return right(pc.utf8_slice_codeunits(customer_ids, 0, 2))
+
+    monkeypatch.setattr(identities, "customer_key", two_letters)
+    company = str(Path(__file__).parents[2] / "fixtures" / "company" / "events.jsonl")
+    with pytest.raises(Refused) as refused:
+        run([company], str(tmp_path / "lake"), load_settings(as_of="2026-03-31T00:00:00Z"))
+    assert "identity_breaks: keys_follow_their_rules" in refused.value.message
+    assert Lake(str(tmp_path / "lake")).current() is None
