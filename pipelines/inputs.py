@@ -35,7 +35,7 @@ def find_inputs(patterns: Sequence[str], sources: Mapping[str, Source]) -> list[
     files: dict[str, InputFile] = {}
     for text in patterns:
         source, pattern = _split(text, sources)
-        for path, size in _match(pattern):
+        for path, size in _match(pattern.removeprefix("file://")):
             file = _describe(path, size, source, sources)
             place = path if "://" in path else os.path.realpath(path)  # one file may be named in many ways
             if place in files:

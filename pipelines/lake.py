@@ -166,6 +166,11 @@ class Lake:
         try:
             data = self.store.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError):
+            if (known := self.history.run(run_id)) and known["removed_at"]:
+                raise UsageError(
+                    f"The tables of run {run_id} were removed from the lake {self.path}.",
+                    f"parcours runs --lake {self.path} says which are there; --keep, or the setting keep, how many stay.",
+                ) from None
             raise UsageError(
                 f"The lake {self.path} has no whole run {run_id}.", f"parcours runs --lake {self.path} lists its runs."
             ) from None

@@ -75,7 +75,8 @@ def one(lake: Lake, run_id: str) -> Iterator[str]:
     told_of["is current"] = "yes" if lake.current() == run_id else "no"
     width = max(len(name) for name in told_of)
     for name, value in told_of.items():
-        lines = (f"{value:,}" if isinstance(value, int) else str(plain(value))).splitlines()
+        lines = (f"{value:,}" if isinstance(value, int) else str(plain(value))).splitlines() or [""]
+        lines = [_printable(line) for line in lines]
         yield f"{name.replace('_', ' '):<{width}}  {lines[0]}"
         yield from (f"{'':<{width}}  {line}" for line in lines[1:])
     audit = Audit(tuple(lake.history.read("audit_results", [run_id]).to_pylist()))
@@ -107,8 +108,17 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
         _number(row["quarantined"]),
         audit,
         "" if row["seconds"] is None else duration(row["seconds"]),
-        "; ".join(notes),
+        _printable("; ".join(notes)),
     )
+
+
+def _printable(words: str) -> str:
+    """What somebody typed, on one line of a terminal.
+
+    >>> _printable("a campaign\\n\\x1b[31m")
+    'a campaign\\\\n\\\\x1b[31m'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 def _number(value: int | None) -> str:

@@ -220,6 +220,7 @@ def _is_installed(package: str) -> bool:
 
 def store_for(path: str, beam_args: Sequence[str] = ()) -> tuple[Store, str]:
     """The store of a path, and the path made absolute and without a slash at its end."""
+    path = path.removeprefix("file://")
     scheme, separator, _ = path.partition("://")
     if not separator:
         if not path.strip():

@@ -64,8 +64,9 @@ def generated_expectations(table: Table, contracts: Contracts) -> tuple[dict[str
     """What the schema of a table, and of touchpoints the contracts, say of its rows.
 
     >>> table = tables(load_contracts())["stage_transitions"]
-    >>> [entry["meta"]["rule"] for entry in generated_expectations(table, load_contracts())]
-    ['columns_are_as_declared', 'required_columns_are_set', 'key_is_unique', 'numbers_reach_their_minimum']
+    >>> [e["meta"]["rule"] for e in generated_expectations(table, load_contracts())]  # doctest: +NORMALIZE_WHITESPACE
+    ['columns_are_as_declared', 'required_columns_are_set', 'key_is_unique', 'values_are_known_ones',
+    'numbers_reach_their_minimum']
     """
     return tuple(_generate(table, contracts))
 
@@ -239,7 +240,7 @@ def measures() -> Mapping[str, str]:
     """The SQL of the small tables that are made for the audit, by name; each may read those before it.
 
     >>> list(measures())[:2]
-    ['accounting', 'customer_breaks']
+    ['accounting', 'cohort_breaks']
     """
     return {file.stem: file.read_text(encoding="utf-8") for file in sorted(SHIPPED.glob("*.sql"))}
 
@@ -393,6 +394,8 @@ def _entry(file: Path, place: str, entry: Any, parts: tuple[str, ...]) -> dict[s
         )
     if not isinstance(entry.get("kwargs"), dict):
         raise SuiteError(f"{file}: {place}.kwargs is {entry.get('kwargs')!r}; it is an object with the arguments")
+    if reason := _always_holds(entry["type"], entry["kwargs"]):
+        raise SuiteError(f"{file}: {place}.kwargs: {reason}, so it would always hold")
     for name in _parameters(entry["kwargs"]):
         if name not in PARAMETERS:
             raise SuiteError(f"{file}: {place}.kwargs: $PARAMETER is {name!r}; it is one of {', '.join(PARAMETERS)}")
@@ -408,6 +411,19 @@ def _entry(file: Path, place: str, entry: Any, parts: tuple[str, ...]) -> dict[s
         raise SuiteError(f"{file}: {place}.meta.part is {meta.get('part')!r}; it is one of {', '.join(parts)}")
     part = meta["part"] if parts != ("user",) else "user"
     return {**{key: entry[key] for key in _KEPT}, "meta": {**meta, "part": part}}
+
+
+def _always_holds(kind: str, kwargs: Mapping[str, Any]) -> str | None:
+    """Why an expectation could not fail.
+
+    >>> _always_holds("expect_table_row_count_to_be_between", {})
+    'neither min_value nor max_value is given'
+    """
+    if kwargs.get("mostly") == 0:
+        return "mostly is 0"
+    if kind.endswith("_to_be_between") and kwargs.get("min_value") is None and kwargs.get("max_value") is None:
+        return "neither min_value nor max_value is given"
+    return None
 
 
 @cache

@@ -675,6 +675,14 @@ def test_a_run_without_a_touchpoint_is_refused_and_kept_for_a_look(
     assert len(os.listdir(lake / "runs")) == len(os.listdir(earlier / "runs")) + 1
 
 
+def test_a_uri_of_the_disk_is_its_path(tmp_path: Path) -> None:
+    given(tmp_path, "events.jsonl", lines(VISIT))
+    args = ["--input", f"file://{tmp_path}/events.jsonl", "--output", f"file://{tmp_path}/lake", "--as-of", AS_OF]
+    done = fork_command(["run", *args, "--quiet"], tmp_path)
+    assert done.status == 0, done.err
+    assert read_tables(tmp_path / "lake")["touchpoints"].num_rows == 1
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.in_check])
 def test_check_says_the_same(name: str, begun: Begun, capsys: pytest.CaptureFixture[str]) -> None:
     folder, future = begun[name]

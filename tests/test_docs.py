@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import doctest
+import importlib
 import importlib.util
 import re
 import shlex
@@ -96,6 +97,20 @@ def test_commands_print_what_the_page_shows(
                 out, err = capfd.readouterr()
                 printed = out + err if status else out  # the progress of a run that went well is of no matter
             assert_same(expected, printed, command)
+
+
+EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("pipelines", "schemas", "transforms")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_examples_in_docstrings_are_so(module: str) -> None:
+    done = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert done.attempted and not done.failed
 
 
 def assert_same(expected: str, printed: str, command: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.catalog import connect, reading
+from pipelines.errors import UsageError
 from pipelines.housekeeping import keep, recover
 from pipelines.lake import Lake, Run
 from pipelines.manifest import File
@@ -192,3 +193,10 @@ def test_what_is_not_ours_is_never_removed(lake_maker: Any) -> None:
     assert gone not in lake_maker.lake.run_ids()
     assert not [path for path in ours if path.exists()]
     assert [path.read_text() for path in theirs] == ["theirs"] * len(theirs)
+
+
+def test_tables_that_were_removed_are_said_to_be(lake_maker: Any) -> None:
+    runs = [published(lake_maker, number) for number in range(1, 3)]
+    keep(lake_maker.lake, 1)
+    with pytest.raises(UsageError, match=f"The tables of run {runs[0].run_id} were removed"):
+        connect(lake_maker.lake, runs[0].run_id)

@@ -94,3 +94,12 @@ def test_a_lake_without_a_published_run_says_so(lake_maker: Any) -> None:
     assert list(run_list.as_text(run_list.runs(lake_maker.lake)))[-1] == "No run is published."
     with pytest.raises(UsageError, match=r"no published run.* parcours runs --lake .* says why"):
         lake_maker.lake.published()
+
+
+def test_a_reason_of_several_lines_stays_on_its_own(told: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    """And moves no terminal's cursor."""
+    run_states.publish(told, "20260104T000000Z-4", "person", "ann", "seen\nand \x1b[31mread")
+    assert status_of(["runs", "--lake", told.path]) == 0
+    assert r"published by ann; seen\nand \x1b[31mread" in capsys.readouterr().out
+    assert status_of(["runs", "--lake", told.path, "20260104T000000Z-4"]) == 0
+    assert "\x1b" not in capsys.readouterr().out

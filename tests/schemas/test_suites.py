@@ -1441,6 +1441,8 @@ META = ENTRY["meta"]
         ({**OWN, "expectations": [{**ENTRY, "type": "ours"}]}, "ours.json: expectations[0].type is 'ours', which Great Expectations does not know; its gallery lists"),
         ({**OWN, "expectations": [{**ENTRY, "kwargs": None}]}, "ours.json: expectations[0].kwargs is None"),
         ({**OWN, "expectations": [{**ENTRY, "kwargs": {"a": [{"$PARAMETER": "x"}]}}]}, "ours.json: expectations[0].kwargs: $PARAMETER is 'x'; it is one of quarantine_warn_share"),
+        ({**OWN, "expectations": [{**ENTRY, "type": "expect_table_row_count_to_be_between", "kwargs": {}}]}, "ours.json: expectations[0].kwargs: neither min_value nor max_value is given, so it would always hold"),
+        ({**OWN, "expectations": [{**ENTRY, "kwargs": {"column": "a", "mostly": 0}}]}, "ours.json: expectations[0].kwargs: mostly is 0, so it would always hold"),
         ({**OWN, "expectations": [{**ENTRY, "severity": "fatal"}]}, "ours.json: expectations[0].severity is 'fatal'; it is one of critical, warning, info"),
         ({**OWN, "expectations": [{k: v for k, v in ENTRY.items() if k != "severity"}]}, "ours.json: expectations[0].severity is None"),
         ({**OWN, "expectations": [{**ENTRY, "meta": None}]}, "ours.json: expectations[0].meta is None"),
