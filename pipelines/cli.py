@@ -1,7 +1,7 @@
 """The command line. Only this module prints and ends the process; only `run`, `check` and `demo` import Beam.
 
 Exit status: 0 done; 1 refused by the audit, nothing published; 2 usage, settings or SQL; 3 input could not be read;
-70 a fault of our own; 130 interrupted.
+70 a fault of our own; 130 interrupted; 141 the reader of our output left.
 """
 
 import atexit

@@ -4,8 +4,8 @@ Its own `__init__` imports all that it can do: connectors to two dozen stores, c
 expectations. The audit asks a database, by its validator and its SQL engine, for some kinds; so packages are opened without
 that, what those modules name and never use is empty, and a kind is imported when it is asked for. This is for the kinds
 that the shipped suites ask: tests/pipelines/test_gx_on_duckdb.py holds their answers, and those of most others, to the whole
-package. Where a user's suite asks another kind, nothing is left out. Most uses of what is empty are errors, and an error
-forbids publication.
+package. Where a user's suite asks another kind, nothing is left out. What is empty can be named and asked for instances,
+of which there are none; any other use is an error, and an error forbids publication.
 """
 
 from __future__ import annotations
@@ -79,11 +79,20 @@ def _open(package: str) -> None:
         setattr(sys.modules[parent], name, module)
 
 
+class _LeftOut(type):
+    """The class of the classes in empty modules: there is no instance of them, which is what `isinstance` says."""
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        if cls.__dict__.get("_is_left_out"):
+            raise TypeError(f"{cls.__module__}.{cls.__name__} is left out of the audit: see {__name__}")
+        return super().__call__(*arguments, **named)
+
+
 class _EmptyModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        made = type(name, (), {"__module__": self.__name__})
+        made = _LeftOut(name, (), {"__module__": self.__name__, "_is_left_out": True})
         setattr(self, name, made)
         return made
 

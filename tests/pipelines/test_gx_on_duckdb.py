@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipelines import gx_quickly
 from pipelines.run import run
 from pipelines.settings import load_settings
 from schemas import suites
@@ -195,3 +196,12 @@ def test_each_kind_of_great_expectations_is_known_before_the_run() -> None:
     registered = set(done.stdout.splitlines()[-1].split())
     assert len(registered) > 40
     assert registered <= suites._known_types()
+
+
+def test_what_is_left_out_can_only_be_named() -> None:
+    module = gx_quickly._EmptyModule("left_out")
+    assert not isinstance(1, module.Anything) and module.Anything is module.Anything
+    with pytest.raises(TypeError, match=r"left_out\.Anything is left out of the audit"):
+        module.Anything()
+    with pytest.raises(AttributeError):
+        module.Anything.something()
