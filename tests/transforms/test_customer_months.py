@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,10 @@ JANUARY, FEBRUARY, MARCH, APRIL, MAY = (datetime.date(2026, n, 1) for n in range
 SLOW_PAGE: Row = {"type": "site_visit", "load_ms": 5000}
 
 
-def months(steps: Any, rows: list[Row], as_of: str, timezone: str = "UTC") -> dict[tuple[str, datetime.date], Row]:
-    found = steps.measured(rows, as_of, timezone=timezone)["customer_months"].to_pylist()
+def months(
+    steps: Any, rows: list[Row], as_of: str, timezone: str = "UTC", friction: Sequence[str] = ()
+) -> dict[tuple[str, datetime.date], Row]:
+    found = steps.measured(rows, as_of, timezone=timezone, kinds=friction)["customer_months"].to_pylist()
     by_key = {(row["customer_key"], row["month"]): row for row in found}
     assert len(by_key) == len(found), "one row a customer and month"
     keys = list(dict.fromkeys(who for who, _ in by_key))
@@ -128,7 +131,8 @@ def test_friction_counts_in_the_month_it_began(steps: Any) -> None:
     """Two slow pages of one visit over the end of January are one point, and it began in January, as did the stall."""
     times = ("2026-01-31 23:59:59", "2026-02-01 00:00:10", "2026-02-10", "2026-02-20")
     rows = [{**SLOW_PAGE, "at": at} for at in times] + [visits("2026-03-05")]
-    assert column(months(steps, rows, "2026-03-31"), "friction_points") == [2, 2, 0]
+    found = months(steps, rows, "2026-03-31", friction=("slow_page", "stage_stall"))
+    assert column(found, "friction_points") == [2, 2, 0]
 
 
 # --- subscriptions ---------------------------------------------------------------------------------------------------

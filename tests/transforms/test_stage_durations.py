@@ -27,7 +27,7 @@ def found(steps: Any, rows: list[Row], shards: int = 1) -> dict[tuple[str, str |
     for number in range(shards):
         dealt = [row for row in rows if whose.index(row.get("who", "ann")) % shards == number]
         if dealt:
-            parts.append(stage_durations(steps.customers(dealt, AS_OF), MOMENT, steps.connection))
+            parts.append(stage_durations(steps.customers(dealt, AS_OF, kinds=()), MOMENT, steps.connection))
     merged = merge_stage_durations(parts, steps.tables["stage_durations"]).to_pylist()
     return {(row["stage"], row["segment_value"]): row for row in merged}
 
@@ -144,7 +144,7 @@ def kaplan_meier_quantile(stays: list[tuple[int, bool]], gone: float) -> int | N
 @given(timeline)
 def test_as_a_plain_loop_counts(steps: Any, rows: list[Row]) -> None:
     rows = numbered(rows)
-    shard = steps.customers(rows, AS_OF)
+    shard = steps.customers(rows, AS_OF, kinds=())
     channel_of = {row["customer_no"]: row["first_channel"] or "(none)" for row in shard["customers"].to_pylist()}
     stays: dict[tuple[str, str | None], list[tuple[int, bool]]] = defaultdict(list)
     for run in shard["journey_stages"].to_pylist():
