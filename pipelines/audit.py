@@ -158,7 +158,8 @@ class Auditor:
         except subprocess.TimeoutExpired:
             return "it does not answer any more"
         if self._was_killed():
-            return f"its process was ended by signal {-status} ({signal.Signals(-status).name})"
+            known = {int(number): number.name for number in signal.Signals}
+            return f"its process was ended by signal {-status} ({known.get(-status, 'of no name')})"
         self._words.seek(0)
         lines = [line.strip() for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].rstrip(".") if lines else f"its process ended with status {status}"

@@ -6,7 +6,9 @@ reads. The tables of the lake's history (runs, audit_results, run_measures) are 
 """
 
 import contextlib
+import errno
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -244,6 +246,7 @@ def _through(lake: Lake, manifest: Manifest) -> Any:
         raise UsageError(f"Reading {lake.path} needs the package fsspec.", "pip install fsspec") from None
 
     sizes = {lake.path_of(manifest, file): file.bytes for file in manifest.files}
+    of_run = frozenset(sizes)
 
     def listed(folder: str) -> dict[str, int]:
         """Of a folder of the history, whose files come and are written anew while this connection lives."""
@@ -266,12 +269,13 @@ def _through(lake: Lake, manifest: Manifest) -> Any:
             return [path] if path in sizes or path in listed(folder) else []
 
         def info(self, path: str, **_: Any) -> dict[str, Any]:
-            if path not in sizes:
-                listed(path.rpartition("/")[0])
+            if path not in sizes and path not in listed(path.rpartition("/")[0]):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             return {"name": path, "size": sizes[path], "type": "file"}
 
         def modified(self, path: str) -> datetime:
-            return datetime(2000, 1, 1, tzinfo=UTC)  # a file of a run never changes
+            # A file of a run never changes; one of the history may, and what DuckDB remembers of it is none of that.
+            return datetime(2000, 1, 1, tzinfo=UTC) if path in of_run else datetime.now(UTC)
 
         def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
             return lake.store.open_read(path)

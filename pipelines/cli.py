@@ -1,29 +1,22 @@
-"""The command line. Only this module prints and ends the process; only `run`, `check` and `demo` import Beam.
+"""The command line. Only this module and exit_status.py print; only `run`, `check` and `demo` import Beam."""
 
-Exit status: 0 done; 1 refused by the audit, nothing published; 2 usage, settings or SQL; 3 input could not be read;
-70 a fault of our own; 130 interrupted; 141 the reader of our output left.
-"""
-
-import atexit
 import contextlib
 import dataclasses
 import difflib
-import errno
 import gc
 import logging
 import os
 import shutil
-import signal
 import sys
 import textwrap
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from pipelines.errors import ParcoursError, Refused, UsageError
+from pipelines import exit_status
+from pipelines.errors import Refused, UsageError
 from pipelines.interrupts import stoppable
 from pipelines.without_unused import hide_unused
 
@@ -36,76 +29,12 @@ def main() -> NoReturn:
     hide_unused()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no crash
-    _end(status_of())
-
-
-def _end(status: int) -> NoReturn:
-    """Ends the process without taking it apart: to free piece by piece what ends with it takes half a second of a run."""
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # the reader has left
-            stream.flush()
-    os._exit(status)
+    exit_status.end(status_of())
 
 
 def status_of(args: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; what went wrong, and the mend, go to standard error."""
-    try:
-        status = parcours.main(args, prog_name="parcours", standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except ParcoursError as error:
-        click.echo(f"parcours: error: {error.message}", err=True)
-        if error.mend:
-            click.echo(f"mend: {error.mend}", err=True)
-        return error.exit_status
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("parcours: interrupted", err=True)
-        return 130
-    except _ReaderLeft:
-        return _reader_left()
-    except OSError as error:
-        if error.errno != errno.ENOSPC:  # of the lake's disk it is told elsewhere
-            return _fault()
-        click.echo("parcours: error: There is no space left where standard output or a temporary file goes.", err=True)
-        click.echo("mend: Make room there. A run that was published is published: see parcours runs.", err=True)
-        return UsageError.exit_status
-    except Exception:
-        return _fault()
-
-
-class _ReaderLeft(Exception):
-    """A broken pipe, out of which click would make an exit status of 1: refused."""
-
-
-class _Commands(click.Group):
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
-        try:
-            return super().make_context(*args, **options)
-        except BrokenPipeError as error:
-            raise _ReaderLeft from error
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            done = super().invoke(ctx)
-            sys.stdout.flush()
-            return done
-        except BrokenPipeError as error:
-            raise _ReaderLeft from error
-
-
-def _fault() -> int:
-    traceback.print_exc()
-    click.echo("parcours: this is a fault of Parcours: please report it with the lines above.", err=True)
-    return 70
-
-
-def _reader_left() -> int:
-    """The reader of our output, such as head, has had enough: end as quietly as other commands do."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its exit
-    return 128 + signal.SIGPIPE
+    return exit_status.status_of(lambda: parcours.main(args, prog_name="parcours", standalone_mode=False))
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -164,7 +93,9 @@ def _reads_events(command: _T) -> _T:
 _PASSES_ON = {"ignore_unknown_options": True}
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=exit_status.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.option(
     "--version",
     is_flag=True,

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from pipelines.errors import ParcoursError
 from pipelines.history import WHOLE
-from pipelines.lake import Lake
+from pipelines.lake import OWN_RUN_ID, Lake
 from schemas.tables import HISTORY_TABLES
 
 _LOG = logging.getLogger("parcours")
 #: Each run settles those before it, so only the newest records can be behind.
 _UNSETTLED = 20
-#: What `stores.write_whole` calls a small file until it is there whole.
-_HALF_WRITTEN = re.compile(r"\.(current\.json|manifest\.json|catalog\.duckdb|[\w-]+\.parquet)-[0-9a-f]{8}")
+#: What `stores.write_whole` calls the small files of a lake until they are there whole, by their folder.
+_HALF = "-[0-9a-f]{8}"
+_HALF_IN_LAKE = re.compile(rf"\.current\.json{_HALF}")
+_HALF_IN_RUN = re.compile(rf"\.(manifest\.json|catalog\.duckdb){_HALF}")
+_HALF_IN_HISTORY = re.compile(rf"\.{OWN_RUN_ID.pattern}\.parquet{_HALF}")
 
 
 def recover(lake: Lake) -> list[str]:
@@ -94,7 +97,12 @@ def _is_kept(lake: Lake, run_id: str) -> bool:
 
 def _half_written(lake: Lake) -> list[str]:
     """Small files of ours that a process was just writing when it died."""
-    folders = [lake.path, *(lake.run(run_id).folder for run_id in lake.run_ids())]
-    folders += [f"{lake.history.folder}/{name}" for name in HISTORY_TABLES]
-    found = [path for folder in folders for path in lake.store.glob(folder, ".*-????????")]
-    return [path for path in found if _HALF_WRITTEN.fullmatch(Path(path).name)]
+    ours = {lake.path: _HALF_IN_LAKE}
+    ours |= {lake.run(run_id).folder: _HALF_IN_RUN for run_id in lake.run_ids()}
+    ours |= {f"{lake.history.folder}/{name}": _HALF_IN_HISTORY for name in HISTORY_TABLES}
+    return [
+        path
+        for folder, name in ours.items()
+        for path in lake.store.glob(folder, ".*-????????")
+        if name.fullmatch(Path(path).name)
+    ]

@@ -14,6 +14,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.errors import InputError, UsageError
+from pipelines.stores import on_disk
 from schemas.source_descriptions import NATIVE, Lookup, Source
 from transforms.map_source import SourceMapping
 from transforms.read_blocks import InputFile
@@ -35,7 +36,7 @@ def find_inputs(patterns: Sequence[str], sources: Mapping[str, Source]) -> list[
     files: dict[str, InputFile] = {}
     for text in patterns:
         source, pattern = _split(text, sources)
-        for path, size in _match(pattern.removeprefix("file://")):
+        for path, size in _match(on_disk(pattern)):
             file = _describe(path, size, source, sources)
             place = path if "://" in path else os.path.realpath(path)  # one file may be named in many ways
             if place in files:

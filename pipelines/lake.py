@@ -35,7 +35,7 @@ from pipelines.stores import not_writable, store_for, writing
 _PIECE = 4 << 20
 _RUN_ID = re.compile(r"[\w-]+")
 #: As `new_run_id` makes them. A lake may lie in a folder with `runs` of somebody else's, which are never removed.
-_OWN_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]+")
+OWN_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]+")
 #: Runs that this process reads: a lock on a file only tells other processes.
 _READ_HERE: Counter[str] = Counter()
 _COUNTING = threading.Lock()
@@ -147,7 +147,7 @@ class Lake:
             names = {folder.name for folder in Path(self.path, "runs").glob("*") if folder.is_dir()}
         else:
             names = {path.split("/")[-2] for path in self.store.glob(f"{self.path}/runs", "*/manifest.json")}
-        return sorted(name for name in names if _OWN_RUN_ID.fullmatch(name))
+        return sorted(name for name in names if OWN_RUN_ID.fullmatch(name))
 
     def is_whole(self, run_id: str) -> bool:
         """True if all tables of the run were written: its manifest says so."""

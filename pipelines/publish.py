@@ -37,6 +37,7 @@ def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping
 
 def _hold_whole(lake: Lake, run_id: str) -> None:
     if run_id not in lake.run_ids() or not lake.is_whole(run_id):
+        lake.manifest(run_id)  # which says so, and if its tables were removed, that
         raise UsageError(
             f"The lake {lake.path} has no whole run {run_id}.", f"parcours runs --lake {lake.path} lists its runs."
         )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
+from urllib.parse import unquote
 
 from pipelines.errors import ParcoursError, UsageError
 
@@ -218,9 +219,25 @@ def _is_installed(package: str) -> bool:
         return False
 
 
+def on_disk(path: str) -> str:
+    """The path that a file:// URI names; any other text as it is. UsageError for the file of another machine.
+
+    >>> on_disk("file:///data/a%20year/*.jsonl"), on_disk("s3://bucket/a%20b"), on_disk("a/b")
+    ('/data/a year/*.jsonl', 's3://bucket/a%20b', 'a/b')
+    """
+    if not path.startswith("file://"):
+        return path
+    host, slash, rest = path.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise UsageError(
+            f"{path} names no file of this machine.", "Give the path: file:///folder/name, or /folder/name."
+        )
+    return "/" + unquote(rest)
+
+
 def store_for(path: str, beam_args: Sequence[str] = ()) -> tuple[Store, str]:
     """The store of a path, and the path made absolute and without a slash at its end."""
-    path = path.removeprefix("file://")
+    path = on_disk(path)
     scheme, separator, _ = path.partition("://")
     if not separator:
         if not path.strip():

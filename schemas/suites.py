@@ -421,7 +421,8 @@ def _always_holds(kind: str, kwargs: Mapping[str, Any]) -> str | None:
     """
     if kwargs.get("mostly") == 0:
         return "mostly is 0"
-    if kind.endswith("_to_be_between") and kwargs.get("min_value") is None and kwargs.get("max_value") is None:
+    bounds = [kwargs.get(name) for name in ("min_value", "max_value", "quantile_ranges")]
+    if kind.endswith("_to_be_between") and not any(bound is not None for bound in bounds):
         return "neither min_value nor max_value is given"
     return None
 

@@ -1009,7 +1009,7 @@ def an_identifier_given_to_another_customer(staged: StagedTables) -> None:
     row["customer_key"] = staged.first("customers", lambda c: c["customer_key"] != row["customer_key"])["customer_key"]
 
 
-@refused_tables("friction_breaks: points_stand_where_their_events_do")
+@refused_tables("friction_breaks: points_are_made_of_touchpoints")
 def a_friction_point_of_events_that_are_not_there(staged: StagedTables) -> None:
     """A friction point lists an event that no touchpoint is."""
     staged.rows("friction_points")[0]["event_ids"] = ["nothing"]

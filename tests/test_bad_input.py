@@ -675,12 +675,21 @@ def test_a_run_without_a_touchpoint_is_refused_and_kept_for_a_look(
     assert len(os.listdir(lake / "runs")) == len(os.listdir(earlier / "runs")) + 1
 
 
-def test_a_uri_of_the_disk_is_its_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_uri_of_the_disk_is_its_path(tmp_path: Path, host: str) -> None:
     given(tmp_path, "events.jsonl", lines(VISIT))
-    args = ["--input", f"file://{tmp_path}/events.jsonl", "--output", f"file://{tmp_path}/lake", "--as-of", AS_OF]
-    done = fork_command(["run", *args, "--quiet"], tmp_path)
+    folder = tmp_path / "a lake"
+    args = ["--input", f"file://{host}{tmp_path}/events.jsonl", "--output", f"file://{host}{tmp_path}/a%20lake"]
+    done = fork_command(["run", *args, "--as-of", AS_OF, "--quiet"], tmp_path)
     assert done.status == 0, done.err
-    assert read_tables(tmp_path / "lake")["touchpoints"].num_rows == 1
+    assert read_tables(folder)["touchpoints"].num_rows == 1
+
+
+def test_a_uri_of_another_machine_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake = str(tmp_path / "lake")
+    for args in (["file://elsewhere/e.jsonl", "--output", lake], ["e.jsonl", "--output", "file://elsewhere/lake"]):
+        assert status_of(["run", "--input", *args, "--as-of", AS_OF, "--quiet"]) == 2
+        assert "names no file of this machine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.in_check])

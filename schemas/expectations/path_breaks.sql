@@ -55,7 +55,7 @@ runs as (
 ),
 durations as (
     select segment, stage, sum(entries) as entries, sum(open_now) as open_now, sum(exits) as n_left,
-        coalesce(sum(mean_left_s * exits), 0) as left_s, sum(customer_days) * 86400 as spent_s, max(p90_s) as longest_p90_s
+        coalesce(sum(mean_left_s * exits), 0) as left_s, sum(round(customer_days * 86400)::bigint) as spent_s, max(p90_s) as longest_p90_s
     from stage_durations
     group by segment, stage
 ),
@@ -104,7 +104,7 @@ checks as (
     join runs as r on d.stage = r.stage
     union all
     select 'stages_are_left_or_open', 'seconds spent in ' || d.stage || ' by ' || d.segment,
-        round(d.spent_s)::bigint::varchar, r.spent_s::bigint::varchar
+        d.spent_s::bigint::varchar, r.spent_s::bigint::varchar
     from durations as d
     join runs as r on d.stage = r.stage
     union all

@@ -61,6 +61,7 @@ def test_an_error_is_told_as_one() -> None:
         ("import no_such_package", "No module named 'no_such_package'"),
         ("import sys; sys.stdin.readline(); sys.exit(3)", "its process ended with status 3"),
         ("import sys; sys.stdin.readline(); print('half', end='')", "its process ended with status 0"),
+        ("import os; os.kill(os.getpid(), 35)", "its process was ended by signal 35 (of no name)"),
         ("import os; os.kill(os.getpid(), 9)", "its process was ended by signal 9 (SIGKILL)"),
     ],
 )

@@ -217,6 +217,7 @@ def test_usage_errors_are_2_and_say_what_is_wrong(args: list[str], says: str) ->
     [
         ("| true; exit ${PIPESTATUS[0]}", 141, ""),
         ("> /dev/full", 2, "no space left where standard output"),
+        ("> /dev/full 2> /dev/full", 2, ""),
         (">&-", 0, ""),
         ("2>&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
@@ -239,6 +240,31 @@ def test_a_run_is_published_whatever_becomes_of_its_streams(
     assert done.returncode == status, done.stderr
     assert says in done.stderr and "Traceback" not in done.stderr
     assert Lake(str(tmp_path / "lake")).current()
+
+
+@pytest.mark.parametrize(
+    "streams", ["> /dev/full 2> /dev/full", "2> /dev/full", "2>&1 | true; exit ${PIPESTATUS[0]}", "2>&-"]
+)
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        (["run", "--input", "nothing.jsonl", "--output", "lake", "--quiet"], 3),
+        (["query", "--lake", "nowhere", "select 1"], 2),
+        (["query", "--lake", "nowhere"], 2),
+    ],
+)
+def test_the_status_is_that_of_the_error_though_nobody_can_be_told(
+    tmp_path: Path, args: list[str], status: int, streams: str
+) -> None:
+    line = f"{shlex.join([*COMMAND, *args])} {streams}"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60)
+    assert done.returncode == status
+
+
+def test_sql_from_a_standard_input_that_is_closed_is_no_sql(lake: Lake) -> None:
+    line = f"{shlex.join([*COMMAND, 'query', '--lake', lake.path, '-'])} <&-"
+    done = subprocess.run(["bash", "-c", line], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
 def test_help_that_nobody_reads_is_no_refusal() -> None:

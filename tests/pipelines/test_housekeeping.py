@@ -178,6 +178,7 @@ def test_what_is_not_ours_is_never_removed(lake_maker: Any) -> None:
     theirs = [
         root / "runs" / "experiment1" / "model.pt", root / "runs" / "20260101" / "log", root / ".tool-versions",
         root / ".bash-settings", root / "history" / "theirs" / ".draft-12345678", root / "runs" / ".theirs-12345678",
+        root / ".theirs.parquet-12345678", root / ".manifest.json-12345678",
     ]  # fmt: skip
     for path in theirs:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -825,12 +825,12 @@ WRONG = [
         "update identity_map set customer_key = 'c-1' where identifier = 'd-9'",
         "update touchpoints set email = 'bob@example.com' where email is not null",
     )),
-    *(("friction_breaks", "points_stand_where_their_events_do", change) for change in (
+    *(("friction_breaks", "points_are_made_of_touchpoints", change) for change in (
         "update friction_points set event_ids = ['nothing']",
         "update friction_points set event_ids = ['e10']",
         "update friction_points set event_ids = ['e1', 'nothing']",
         "update friction_points set journey_no = journey_no + 100",
-        "update friction_points set started_at = started_at + interval 1 microsecond",
+        "update touchpoints set customer_key = 'c-2' where event_id = 'e1'",
     )),
     ("customer_breaks", "customers_agree_with_their_rows", "update journeys set sessions = sessions + 1"),
     ("customer_breaks", "customers_agree_with_their_rows", "update journey_stages set sessions = 0"),
@@ -1458,6 +1458,17 @@ def test_a_users_own_suite_is_refused_with_its_mend(tmp_path: Path, document: An
         load_suites(CONTRACTS, TABLES, folder)
     assert str(refused.value).startswith(str(folder))
     assert re.search(r";|:", told)
+
+
+def test_quantiles_have_bounds_of_their_own(tmp_path: Path) -> None:
+    ranges = {"quantiles": [0.5], "value_ranges": [[1, 9]]}
+    entry = {
+        **ENTRY,
+        "type": "expect_column_quantile_values_to_be_between",
+        "kwargs": {"column": "reopens", "quantile_ranges": ranges},
+    }
+    folder = own_folder(tmp_path, {**OWN, "expectations": [entry]})
+    assert load_suites(CONTRACTS, TABLES, folder)["tickets"].expectations[-1]["kwargs"]["quantile_ranges"] == ranges
 
 
 def test_a_folder_without_suites_is_refused(tmp_path: Path) -> None:
