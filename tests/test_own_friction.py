@@ -144,3 +144,37 @@ def test_a_kind_changes_nothing_that_the_others_see(tmp_path: Path, ends: str) -
     assert not (tmp_path / "lake" / "current.json").exists()
     sql.write_text(select + ends)
     assert run_command(command, tmp_path).status == 0
+
+
+def test_a_point_may_list_an_event_of_another_customer(tmp_path: Path) -> None:
+    """As an agent's reply to the ticket that it is about; the audit asks for one event of the customer's."""
+    (tmp_path / "kinds").mkdir()
+    texts = 'area = "support"\ndescription = "Ours."\nsource = "Us."\n'
+    (tmp_path / "kinds" / "late_reply.toml").write_text(texts + EXAMPLE, encoding="utf-8")
+    (tmp_path / "kinds" / "late_reply.sql").write_text(
+        """
+        select
+            p.customer_no, p.seq, t.ticket_id as subject, t.opened_at as started_at, t.first_response_at as ended_at,
+            2 as n_events, [t.opened_event_id, t.first_response_event_id] as event_ids,
+            null::decimal(18, 4) as minutes_lost
+        from tickets as t
+        join touchpoints as p on t.opened_event_id = p.event_id
+        """,
+        encoding="utf-8",
+    )
+    opened = {"event_id": "t1", "event_type": "ticket_opened", "occurred_at": "2026-01-01T10:00:00Z", "ticket_id": "T"}
+    replied = {
+        "event_id": "t2",
+        "event_type": "ticket_replied",
+        "occurred_at": "2026-01-03T10:00:00Z",
+        "ticket_id": "T",
+    }
+    events = [opened | {"customer_id": "ann"}, replied | {"customer_id": "agent-7", "author": "agent"}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    (tmp_path / "settings.toml").write_text('friction = "kinds"\n')
+    args = ["run", "--input", f"{tmp_path}/events.jsonl", "--output", f"{tmp_path}/lake", "--quiet"]
+    args += ["--as-of", "2026-02-01T00:00:00Z", "--settings", f"{tmp_path}/settings.toml"]
+    done = run_command(args, tmp_path)
+    assert done.status == 0, done.out + done.err
+    [point] = [p for p in read_tables(tmp_path / "lake")["friction_points"].to_pylist() if p["kind"] == "late_reply"]
+    assert (point["customer_key"], point["event_ids"]) == ("ann", ["t1", "t2"])
