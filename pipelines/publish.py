@@ -26,21 +26,12 @@ def publish(lake: Lake | str, run_id: str, reason: str | None = None) -> Mapping
             f"There is no run {run_id} in {target.path}.", f"parcours runs --lake {target.path} lists them."
         )
     with target.lock(run_id), writing(target.path):
-        _hold_whole(target, run_id)  # before anything is changed
+        target.manifest(run_id)  # before anything is changed
         recover(target)
-        _hold_whole(target, run_id)  # it may have been a left-over
-        manifest = target.manifest(run_id)
+        manifest = target.manifest(run_id)  # it may have been a left-over
         target.verify(manifest)
         write_catalog(target, manifest)  # anew: the lake may have been moved since
         return run_states.publish(target, run_id, "person", _who(), reason)
-
-
-def _hold_whole(lake: Lake, run_id: str) -> None:
-    if run_id not in lake.run_ids() or not lake.is_whole(run_id):
-        lake.manifest(run_id)  # which says so, and if its tables were removed, that
-        raise UsageError(
-            f"The lake {lake.path} has no whole run {run_id}.", f"parcours runs --lake {lake.path} lists its runs."
-        )
 
 
 def _who() -> str:

@@ -3,6 +3,7 @@
 What Parcours promises, on whole runs:
     test_invariance.py      the same events give the same tables, however they are ordered, cut, packed and repeated
     test_runners.py         on two worker processes and on a job server too; and no table is ever pickled
+    test_object_store.py    a lake and its input on a server that speaks S3 (marked `portable`)
     test_nothing_lost.py    every record of the input is accounted for, once, where it stands
     test_bad_input.py       whatever is handed over: a clear message, the right status, the lake as it was
     test_oracle.py          who did what, in which session: as a plain reading of the design says (oracle.py)

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ import pyarrow.compute as pc
 import pytest
 
 from pipelines import run as run_module
+from pipelines import run_states
+from pipelines.audit import Audit, Auditor
 from pipelines.errors import InputError, Refused
+from pipelines.interrupts import stoppable
 from pipelines.lake import Lake
 from pipelines.run import run
 from pipelines.settings import load_settings
@@ -94,8 +99,49 @@ def test_customers_that_a_fault_in_identity_merges_are_not_published(
         return right(pc.utf8_slice_codeunits(customer_ids, 0, 2))
 
     monkeypatch.setattr(identities, "customer_key", two_letters)
-    company = str(Path(__file__).parents[2] / "fixtures" / "company" / "events.jsonl")
     with pytest.raises(Refused) as refused:
-        run([company], str(tmp_path / "lake"), load_settings(as_of="2026-03-31T00:00:00Z"))
+        run([COMPANY], str(tmp_path / "lake"), load_settings(as_of="2026-03-31T00:00:00Z"))
     assert "identity_breaks: keys_follow_their_rules" in refused.value.message
     assert Lake(str(tmp_path / "lake")).current() is None
+
+
+COMPANY = str(Path(__file__).parents[2] / "fixtures" / "company" / "events.jsonl")
+
+
+def test_an_interrupt_that_was_passed_over_is_heeded_before_the_publication(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.interrupts.was_interrupted", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        run([COMPANY], str(tmp_path / "lake"), load_settings(as_of="2026-03-31T00:00:00Z"))
+    lake = Lake(str(tmp_path / "lake"))
+    [row] = lake.history.runs()
+    assert (lake.current(), row["status"], row["message"]) == (None, "failed", "It was interrupted.")
+
+
+def test_what_beam_makes_of_an_interrupt_is_recorded_as_one(lake_maker: Any) -> None:
+    attempt = lake_maker.start()
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            run_states.fail(lake_maker.lake, attempt, RuntimeError("KeyboardInterrupt [while running 'Validate']"))
+            raise
+    assert lake_maker.lake.history.run(attempt.run_id)["message"] == "It was interrupted."
+
+
+def test_the_audit_has_the_time_that_the_settings_give_it(tmp_path: Path) -> None:
+    given = []
+
+    class Watched(Auditor):
+        def __enter__(self) -> Auditor:  # type: ignore[override]
+            return self
+
+        def audit(self, lake: str, run_id: str, beam_args: Any = (), minutes: float = 60) -> Audit:
+            given.append(minutes)
+            return Audit()
+
+    (tmp_path / "settings.toml").write_text("[audit]\ntime_limit_minutes = 7\n")
+    settings = load_settings(str(tmp_path / "settings.toml"), as_of="2026-03-31T00:00:00Z")
+    run([COMPANY], str(tmp_path / "lake"), settings, auditor=Watched())
+    assert given == [7]
